@@ -1,0 +1,81 @@
+# Development tasks. Go is enough for all of them but the race detector, which
+# needs a C compiler; everything else is fetched and built through the module cache.
+
+GO       ?= go
+RACE     ?= -race
+FUZZTIME ?= 10s
+
+# The linter is built once and then kept in Go's build cache.
+LINT := $(GO) tool -modfile=internal/tools/go.mod golangci-lint
+# The linter lists packages with build data. Version stamping is of no use to it and
+# fails in a checkout owned by another user, which is common in containers.
+LINTFLAGS := GOFLAGS="$$($(GO) env GOFLAGS) -buildvcs=false"
+
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench fuzz build cross race-ready
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## run the demonstration, in memory
+	$(GO) run ./cmd/toka-node demo
+
+# The compiler check comes first: better to fail at once than after the lint.
+test: race-ready lint ## lint, vet, then all tests with the race detector
+	$(GO) vet ./...
+	$(GO) test $(RACE) -shuffle=on ./...
+
+lint: ## run golangci-lint (the first run builds it, for a minute or two)
+	$(LINTFLAGS) $(LINT) run ./...
+
+fmt: ## format all Go files
+	$(LINTFLAGS) $(LINT) fmt ./...
+
+bench: ## run the benchmarks, then measure appends to a journal
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./cmd/toka-node bench append
+
+# Go fuzzes one target at a time, so list them first: names come before the "ok" line
+# of their package. Before Go 1.27 the fuzzer itself can fail a run that found nothing,
+# with a bare "context deadline exceeded" as its time ends. A real finding always names
+# its input, so only that bare failure is let through.
+fuzz: ## run every fuzz target for FUZZTIME each (default 10s)
+	@list=$$($(GO) test -list '^Fuzz' ./...) || { echo "$$list"; exit 1; }; \
+	echo "$$list" | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
+	while read -r pkg target; do \
+		echo "fuzz $$pkg $$target"; \
+		out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null 2>&1) && \
+			{ echo "$$out" | tail -n 3; continue; }; \
+		echo "$$out"; \
+		echo "$$out" | grep -q '^ *context deadline exceeded$$' || exit 1; \
+		if echo "$$out" | grep -qi 'failing input\|seed corpus'; then exit 1; fi; \
+		echo "fuzz: no failing input; the time ran out in the middle of a run"; \
+	done
+
+build: ## build a static bin/toka-node
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/toka-node ./cmd/toka-node
+
+# Nothing is kept: this only shows that no file forgot a system.
+cross: ## compile everything for Linux, macOS and Windows on amd64 and arm64
+	@for p in $(PLATFORMS); do \
+		echo "build $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -buildvcs=false ./... || exit 1; \
+	done
+
+# Compiling a line of C finds a missing compiler and missing headers alike.
+race-ready:
+ifneq ($(RACE),)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	if ! printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | $$($(GO) env CC) -x c -o "$$tmp/a" - 2>"$$tmp/err"; then \
+		cat "$$tmp/err" >&2; \
+		echo "make test: the race detector needs a working C compiler." >&2; \
+		echo "  Debian, Ubuntu:  apt-get install gcc libc6-dev" >&2; \
+		echo "  macOS:           xcode-select --install" >&2; \
+		echo "  or go without:   make test RACE=" >&2; \
+		exit 1; \
+	fi
+	@test "$$($(GO) env CGO_ENABLED)" = 1 || { \
+		echo "make test: the race detector needs CGO_ENABLED=1, or run: make test RACE=" >&2; exit 1; }
+endif

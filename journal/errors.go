@@ -1,0 +1,92 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Errors that a caller can act on. Each is wrapped by an error that names the
+// event, stream, position or file.
+var (
+	// ErrClosed: the journal was closed; nothing was written.
+	ErrClosed = errors.New("journal is closed")
+	// ErrFatal: the storage failed. Nothing more will be acknowledged; close
+	// the journal and open it again. Whether a write that waited was stored
+	// is found out by retrying the same value there.
+	ErrFatal = errors.New("journal has failed")
+	// ErrOutcomeUnknown: the context ended before the outcome was known.
+	// Retry the same value, ids included: it is stored once.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrIDConflict: another event is already stored under this id.
+	ErrIDConflict = errors.New("event id is taken by another event")
+	// ErrPartlyKnown: some events of the write are stored and some are not,
+	// so it is no retry of one write.
+	ErrPartlyKnown = errors.New("only a part of the write is known")
+	// ErrUnknownParent: a parent is not in the journal.
+	ErrUnknownParent = errors.New("unknown parent")
+	// ErrWrongVersion: the stream is not where the writer expected it.
+	ErrWrongVersion = errors.New("wrong expected version")
+	// ErrNotFound: there is no such event, payload or checkpoint.
+	ErrNotFound = errors.New("not found")
+	// ErrAmbiguous: a digest prefix fits several events.
+	ErrAmbiguous = errors.New("ambiguous prefix")
+	// ErrCursor: a cursor from another epoch or from beyond the end.
+	ErrCursor = errors.New("cursor is not of this journal")
+	// ErrCorrupt: stored bytes are damaged. Run verify; restore from a backup.
+	ErrCorrupt = errors.New("stored data is damaged")
+
+	// ErrHeld: another process, or this one, has the journal open.
+	ErrHeld = errors.New("journal is held")
+	// ErrNotJournal: the directory is not a journal.
+	ErrNotJournal = errors.New("not a journal")
+	// ErrFormat: the journal was written by a newer version.
+	ErrFormat = errors.New("journal format is newer than this program")
+	// ErrNoJournal: there is nothing at the path and Options.MustExist is set.
+	ErrNoJournal = errors.New("no journal")
+)
+
+// WrongVersionError says what was expected of a stream and what is there. It
+// wraps ErrWrongVersion.
+type WrongVersionError struct {
+	Stream   string
+	Expected Expected
+	Actual   uint64 // the stream's version; 0 means that it has no events
+}
+
+func (e *WrongVersionError) Error() string {
+	return fmt.Sprintf("stream %q: %v: expected %v, it is at version %d", e.Stream, ErrWrongVersion, e.Expected, e.Actual)
+}
+
+// Unwrap returns ErrWrongVersion.
+func (e *WrongVersionError) Unwrap() error { return ErrWrongVersion }
+
+// UnknownParentError names the parents that are not there. It wraps
+// ErrUnknownParent.
+type UnknownParentError struct {
+	Event   events.ID
+	Parents []events.ID
+}
+
+func (e *UnknownParentError) Error() string {
+	return fmt.Sprintf("event %s: %v: %v", e.Event, ErrUnknownParent, e.Parents)
+}
+
+// Unwrap returns ErrUnknownParent.
+func (e *UnknownParentError) Unwrap() error { return ErrUnknownParent }
+
+// OutcomeError says that the caller stopped waiting for a write; IDs are the
+// ids that its events have, so that the same value can be retried. It wraps
+// ErrOutcomeUnknown and the cause.
+type OutcomeError struct {
+	IDs   []events.ID
+	Cause error
+}
+
+func (e *OutcomeError) Error() string {
+	return fmt.Sprintf("%v for events %v: %v; retry the same write with these ids", ErrOutcomeUnknown, e.IDs, e.Cause)
+}
+
+// Unwrap returns ErrOutcomeUnknown and the cause.
+func (e *OutcomeError) Unwrap() []error { return []error{ErrOutcomeUnknown, e.Cause} }
