@@ -125,13 +125,16 @@ func Case[E, T any](kind string, schemaVersion uint32) Variant[E] {
 }
 
 // NewUnion returns the codec of the given cases. It panics if two have the
-// same kind or there is none.
+// same kind, one was not made by Case or there is none.
 func NewUnion[E any](cases ...Variant[E]) *Union[E] {
 	if len(cases) == 0 {
 		panic("events: NewUnion: no cases")
 	}
 	u := &Union[E]{cases: cases, byKind: make(map[string]int, len(cases))}
 	for i, c := range cases {
+		if c.encode == nil {
+			panic("events: NewUnion: a Variant that was not made by Case")
+		}
 		if _, twice := u.byKind[c.kind]; twice {
 			panic("events: NewUnion: two cases of kind " + c.kind)
 		}

@@ -19,8 +19,8 @@ func malformed(format string, args ...any) error {
 
 // DecodeRecord reads what AppendRecord wrote for the event at position. Where
 // the payload lies in another record, payloadAt is that record's position and
-// e.Payload is nil. The result shares no memory with b. RecordHash is computed
-// anew; the causal digest is taken as stored: CheckRecord recomputes it.
+// e.Payload is nil. The result shares no memory with b. The causal digest is
+// taken as stored: CheckRecord recomputes it.
 //
 // Errors wrap ErrMalformed.
 func DecodeRecord(position uint64, b []byte) (e Event, payloadAt uint64, err error) {
@@ -38,7 +38,6 @@ func DecodeRecord(position uint64, b []byte) (e Event, payloadAt uint64, err err
 	if r.err != nil {
 		return Event{}, 0, fmt.Errorf("position %d: %w", position, r.err)
 	}
-	e.RecordHash = e.recordHash()
 	return e, payloadAt, nil
 }
 
@@ -179,6 +178,10 @@ func (r *reader) record(e *Event, position uint64) (payloadAt uint64) {
 		e.Parents[i].ID = r.id("parent id")
 		if e.Parents[i].ID.IsZero() {
 			r.fail("a parent without an id")
+			return 0
+		}
+		if e.Parents[i].ID == e.ID {
+			r.fail("event %s names itself as a parent", e.ID)
 			return 0
 		}
 		for j := range i {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
-	"time"
 
 	"github.com/zeebo/blake3"
 )
@@ -61,13 +60,10 @@ func (e *Event) causalDigest() Digest {
 	return blake3.Sum256(appendCausal(buf, e))
 }
 
-// SetPlace gives e its place in a journal and computes its record hash.
-func (e *Event) SetPlace(position, streamPosition uint64, epoch uint32, recorded time.Time) {
-	e.Position, e.StreamPosition, e.Epoch, e.RecordTime = position, streamPosition, epoch, recorded
-	e.RecordHash = e.recordHash()
-}
-
-func (e *Event) recordHash() Digest {
+// RecordHash returns the digest of the whole stored record: the causal digest
+// and the place. It is the leaf that stands for the event where a journal as a
+// whole is committed to.
+func (e *Event) RecordHash() Digest {
 	buf := make([]byte, 0, 256)
 	buf = append(buf, tagRecord...)
 	buf = append(buf, e.Digest[:]...)

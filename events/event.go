@@ -29,8 +29,8 @@ const (
 // hands out copies, and changing one changes nothing else.
 //
 // The first group of fields is what the event itself says and what its Digest
-// commits to; the second is the place that one journal gave it and what its
-// RecordHash adds; the third is derived beside the event and in no digest.
+// commits to; the second is the place that one journal gave it, which RecordHash
+// commits to as well; the third is derived beside the event and in no digest.
 type Event struct {
 	ID            ID
 	Stream        string
@@ -53,7 +53,6 @@ type Event struct {
 	RecordTime      time.Time // the journal's clock, never decreasing with the position
 	Trace           string    // W3C trace context; empty if there was none
 	EmbeddingDigest Digest    // digest of the quantised embedding; zero if there was none
-	RecordHash      Digest
 
 	Intent Intent
 }
@@ -149,9 +148,22 @@ func (d *Draft) validateBody() error {
 // place. id is used where d has none; parents are d's parents with their
 // digests, in any order. It fails with an *InvalidError.
 //
-// Seal takes ownership of d's payload and extensions; the caller must not
-// change them afterwards.
+// The event shares d's payload and extensions.
 func (d *Draft) Seal(id ID, parents []Ref) (Event, error) {
+	e, err := d.Unlinked(id)
+	if err != nil {
+		return Event{}, err
+	}
+	if err := e.SetParents(parents); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// Unlinked is Seal without the parents: the event has a payload digest, and
+// neither parents nor a causal digest until SetParents gives it both. It is
+// for a journal that finds the parents' digests later.
+func (d *Draft) Unlinked(id ID) (Event, error) {
 	if err := d.Validate(); err != nil {
 		return Event{}, err
 	}
@@ -161,27 +173,31 @@ func (d *Draft) Seal(id ID, parents []Ref) (Event, error) {
 	if id.IsZero() {
 		return Event{}, invalid("id", "an event without an id")
 	}
-	e := Event{
+	return Event{
 		ID: id, Stream: d.Stream, Kind: d.Kind, SchemaVersion: d.SchemaVersion,
 		Time: d.Time, ContentType: d.ContentType,
 		Payload: d.Payload, PayloadDigest: PayloadDigest(d.Payload),
 		Trigger: d.Trigger, Correlation: d.Correlation,
 		Extensions: d.Extensions, Trace: d.Trace,
-	}
-	if err := e.SetParents(parents); err != nil {
-		return Event{}, err
-	}
-	return e, nil
+	}, nil
 }
 
 // SetParents gives e its parents (sorting them and dropping repetitions) and
-// computes its causal digest anew. It fails if a parent has no digest, if one
-// digest is claimed for two ids, or if the trigger is none of them.
+// computes its causal digest anew. It fails, and leaves e as it was, if a
+// parent has no id or no digest or is e itself, if one digest is claimed for
+// two ids or one id given with two digests, if there are more than MaxParents,
+// or if the trigger is none of them.
 func (e *Event) SetParents(parents []Ref) error {
 	ps := slices.Clone(parents)
 	slices.SortFunc(ps, func(a, b Ref) int { return compareDigests(a.Digest, b.Digest) })
 	out := ps[:0]
 	for _, p := range ps {
+		if p.ID.IsZero() {
+			return invalid("parents", "a parent without an id")
+		}
+		if p.ID == e.ID {
+			return invalid("parents", "event %s names itself as a parent", e.ID)
+		}
 		if p.Digest.IsZero() {
 			return invalid("parents", "parent %s without a digest", p.ID)
 		}
@@ -196,10 +212,13 @@ func (e *Event) SetParents(parents []Ref) error {
 		}
 		out = append(out, p)
 	}
-	e.Parents = out
-	if !e.Trigger.IsZero() && e.triggerIndex() == 0 {
+	if len(out) > MaxParents {
+		return invalid("parents", "%d parents; the limit is %d", len(out), MaxParents)
+	}
+	if !e.Trigger.IsZero() && !slices.ContainsFunc(out, func(q Ref) bool { return q.ID == e.Trigger }) {
 		return invalid("trigger", "%s is not one of the parents", e.Trigger)
 	}
+	e.Parents = out
 	e.Digest = e.causalDigest()
 	return nil
 }

@@ -58,7 +58,7 @@ func (v Vector) Check(dim int) error {
 	if len(v) != dim || dim == 0 {
 		return fmt.Errorf("%w: %d dimensions, want %d", ErrEmbedding, len(v), dim)
 	}
-	var sum int64 // of squares; overflows for no slice that fits into memory
+	var sum int64 // of squares; overflows beyond 2^33 components only
 	for i, q := range v {
 		if q == math.MinInt16 {
 			return fmt.Errorf("%w: component %d is %d, which no quantised vector has", ErrEmbedding, i, q)
@@ -70,7 +70,7 @@ func (v Vector) Check(dim int) error {
 	// 3/4 dim is far above the float64 errors of Quantize.
 	slack := unit*int64(math.Ceil(math.Sqrt(float64(dim)))) + int64(dim)
 	if off := sum - unit*unit; off > slack || -off > slack {
-		return fmt.Errorf("%w: a vector of length %.4f, want 1 (stored in another form?)",
+		return fmt.Errorf("%w: a vector of length %.6f, want 1 (stored in another form?)",
 			ErrEmbedding, math.Sqrt(float64(sum))/unit)
 	}
 	return nil

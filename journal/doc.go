@@ -66,7 +66,7 @@
 //
 //	'e' position(8)                          record (see package events)
 //	'v' position(8)                          quantised embedding (package intent)
-//	'c' text name                            checkpoint: version(1)=1 epoch(4) position(8) flags(1)
+//	'c' text name                            checkpoint: version(1)=1 epoch(4) position(8) via
 //	'g' text stream, stream position(8)      state digest(32), position(8)
 //	'm'                                      format(4)=1 epoch(4) journal id(16)
 //
@@ -74,7 +74,7 @@
 //
 //	'i' id(16)                               position(8)
 //	'd' causal digest, first 8; position(8)  nothing
-//	'p' payload digest, first 8; position(8) nothing; the record that holds it
+//	'p' payload digest, first 16             position(8) of the record that holds it
 //	's' text stream, stream position(8)      position(8)
 //	'o' text outside id, position(8)         nothing
 //	't' position(8)                          intent id(16), similarity float64(8)

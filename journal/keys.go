@@ -60,9 +60,9 @@ func digestKey(b []byte, prefix byte, d events.Digest, position uint64) []byte {
 // tail8 reads the position that ends a key.
 func tail8(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
 
-// after returns the smallest key that is greater than every key with the
+// keyAfter returns the smallest key that is greater than every key with the
 // given prefix.
-func after(prefix []byte) []byte {
+func keyAfter(prefix []byte) []byte {
 	b := append([]byte(nil), prefix...)
 	for i := len(b) - 1; i >= 0; i-- {
 		if b[i]++; b[i] != 0 {

@@ -108,10 +108,10 @@ type head struct {
 type Checkpoint struct {
 	Name     string
 	Position uint64 // of the last event that was dealt with
-	// Following says that the consumer had nothing left to do when it was
-	// stored, so that a later checkpoint of whoever hands it events stands for
-	// it too.
-	Following bool
+	// Via, if it is not empty, names another checkpoint that stands for this
+	// one too: the consumer had nothing of its own to do up to there. It is how
+	// one dispatcher's checkpoint serves thousands of quiet consumers.
+	Via string
 }
 
 // StateDigest is the digest of an agent's state after the event at a stream

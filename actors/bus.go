@@ -1,0 +1,276 @@
+package actors
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal"
+)
+
+// bus is the actor that hands durable events to agents, in the order of the
+// journal. It never waits for one: an agent whose mailbox is full is set aside
+// and catches up from the journal by itself until it has come to where the bus
+// is. An agent's checkpoint is stored with what it emits; for all that happened
+// without it, one checkpoint of the bus stands for every agent that keeps up.
+type bus struct {
+	sys        *System
+	box        *mailbox
+	stop       func()
+	checkpoint string // name of this run's checkpoint
+
+	// Owned by the bus's turns.
+	literal map[string][]*cell // by kind
+	pattern []*cell            // with at least one wildcard
+	members map[*cell]bool
+	saved   uint64
+
+	position atomic.Uint64 // everything up to here was handed over
+}
+
+// batchEvents is how many events the bus takes in one turn.
+const batchEvents = 256
+
+// saveEvery is how often the bus stores its checkpoint.
+const saveEvery = time.Second
+
+func newBus(sys *System) *bus {
+	b := &bus{
+		sys: sys, box: newMailbox(16), checkpoint: "toka.bus/" + journal.NewID().String(),
+		literal: map[string][]*cell{}, members: map[*cell]bool{},
+	}
+	start := sys.j.Position()
+	b.position.Store(start)
+	b.saved = start
+	return b
+}
+
+// turn implements receiver: the bus takes control messages only.
+func (b *bus) turn(m *message) { m.run() }
+
+func (b *bus) do(ctx context.Context, f func()) error {
+	return b.box.put(ctx, &message{kind: kindControl, run: f})
+}
+
+// pump follows the journal and feeds the bus until ctx ends.
+func (b *bus) pump(ctx context.Context) {
+	defer b.sys.wg.Done()
+	var batch []events.Event
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		es := batch
+		batch = nil
+		return b.do(ctx, func() { b.dispatch(es) })
+	}
+	for e, err := range b.sys.j.Subscribe(ctx, journal.Query{After: b.position.Load()}) {
+		if err != nil {
+			_ = flush()
+			if ctx.Err() == nil {
+				b.sys.fail(err)
+			}
+			return
+		}
+		batch = append(batch, e)
+		// The last event that is durable now must not wait for company.
+		if len(batch) == batchEvents || e.Position >= b.sys.j.Position() {
+			if flush() != nil {
+				return
+			}
+		}
+	}
+}
+
+// dispatch hands a run of events to the agents that want them.
+func (b *bus) dispatch(es []events.Event) {
+	for i := range es {
+		e := &es[i]
+		for _, c := range b.literal[e.Kind] {
+			b.offer(c, e)
+		}
+		for _, c := range b.pattern {
+			if c.wants(e) {
+				b.offer(c, e)
+			}
+		}
+		b.position.Store(e.Position)
+	}
+	b.sys.stir()
+}
+
+func (b *bus) offer(c *cell, e *events.Event) {
+	if !c.live.Load() || e.Stream == c.name || e.Position <= c.delivered.Load() {
+		return
+	}
+	b.sys.busy(1)
+	full, ok := c.box.try(&message{kind: kindEvent, event: *e})
+	if ok {
+		c.delivered.Store(e.Position)
+		return
+	}
+	b.sys.busy(-1)
+	if full {
+		b.lag(c)
+	}
+}
+
+// lag sets an agent aside: it stores where it stands, so that the bus's
+// checkpoint no longer speaks for it, and catches up by itself.
+func (b *bus) lag(c *cell) {
+	c.live.Store(false)
+	b.sys.catchUp(c, c.delivered.Load())
+}
+
+// join takes an agent in that has been handed everything up to position. It
+// answers false with the bus's position if the bus is further already.
+func (b *bus) join(c *cell, position uint64) (uint64, bool) {
+	if at := b.position.Load(); at > position {
+		return at, false
+	}
+	if !b.members[c] {
+		b.members[c] = true
+		wild := false
+		for _, p := range c.b.patterns {
+			if _, ok := p.Literal(); !ok {
+				wild = true
+			}
+		}
+		if wild {
+			b.pattern = append(b.pattern, c)
+		} else {
+			for _, p := range c.b.patterns {
+				k, _ := p.Literal()
+				b.literal[k] = append(b.literal[k], c)
+			}
+		}
+	}
+	c.live.Store(true)
+	return position, true
+}
+
+// save stores how far everybody who keeps up has come.
+func (b *bus) save() {
+	low := b.position.Load()
+	for c := range b.members {
+		if c.live.Load() && c.handled.Load() < c.delivered.Load() {
+			low = min(low, c.handled.Load())
+		}
+	}
+	if low <= b.saved {
+		return
+	}
+	b.saved = low
+	err := b.sys.j.Submit(b.sys.ctx, journal.Write{
+		Checkpoints: []journal.Checkpoint{{Name: b.checkpoint, Position: low}},
+	}, func(journal.Receipt, error) {})
+	if err != nil && b.sys.ctx.Err() == nil {
+		b.sys.log.Warn("the bus could not store its checkpoint", "err", err)
+	}
+}
+
+// keep saves now and then until ctx ends.
+func (b *bus) keep(ctx context.Context) {
+	defer b.sys.wg.Done()
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if b.do(ctx, b.save) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// wants reports whether one of the agent's patterns matches.
+func (c *cell) wants(e *events.Event) bool {
+	if e.Stream == c.name {
+		return false
+	}
+	for _, p := range c.b.patterns {
+		if p.Match(e.Kind) && (!events.SystemKind(e.Kind) || events.SystemKind(p.String())) {
+			return true
+		}
+	}
+	return false
+}
+
+// catchUp reads the journal for an agent from a position until it has come to
+// where the bus is. It runs on a goroutine of its own and waits for the
+// agent's mailbox, which the bus must not.
+func (s *System) catchUp(c *cell, from uint64) {
+	s.busy(1)
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		defer s.busy(-1)
+		for {
+			reached, err := s.feed(c, from)
+			if err != nil {
+				if s.ctx.Err() == nil {
+					s.log.Error("agent cannot catch up", "agent", c.name, "err", err)
+				}
+				return
+			}
+			from = reached
+			joined := make(chan bool, 1)
+			if s.bus.do(s.ctx, func() {
+				at, ok := s.bus.join(c, from)
+				from = max(from, at)
+				if !ok {
+					from = reached
+				}
+				joined <- ok
+			}) != nil {
+				return
+			}
+			select {
+			case ok := <-joined:
+				if ok {
+					s.caughtUp(c, reached)
+					return
+				}
+			case <-s.ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// feed hands an agent everything after from that it wants, and returns how far
+// it has come.
+func (s *System) feed(c *cell, from uint64) (uint64, error) {
+	end := s.j.Position()
+	for e, err := range s.j.Read(s.ctx, journal.Query{After: from, Kinds: c.b.patterns}) {
+		if err != nil {
+			return from, err
+		}
+		if e.Position > end {
+			break
+		}
+		if !c.wants(&e) {
+			continue
+		}
+		if err := c.post(s.ctx, &message{kind: kindEvent, event: e}); err != nil {
+			return from, err
+		}
+		c.delivered.Store(e.Position)
+	}
+	return end, nil
+}
+
+// caughtUp stores the agent's checkpoint when it has dealt with what it was
+// fed, so that a restart need not read it all again.
+func (s *System) caughtUp(c *cell, position uint64) {
+	c.force(&message{kind: kindQuery, query: func(_ any, err error) {
+		if err != nil {
+			return
+		}
+		_ = s.j.Submit(s.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(max(position, c.handled.Load()))}}, func(journal.Receipt, error) {})
+	}})
+}

@@ -1,0 +1,317 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/authority"
+	"github.com/tokaworks/toka/journal"
+)
+
+// command decides on a command.
+func (c *cell) command(m *message) {
+	if m.id.IsZero() {
+		m.id = journal.NewID()
+	}
+	if m.given && m.recorded.ID.IsZero() {
+		if c.deferred(m) {
+			return
+		}
+		if out, seen, err := c.seen(m); seen || err != nil {
+			c.finish(m, out, err)
+			return
+		}
+	}
+	now := c.sys.now()
+	var sealed events.Event
+	cause := func() (events.Ref, error) {
+		if !m.recorded.ID.IsZero() {
+			return m.recorded, nil
+		}
+		if sealed.ID.IsZero() {
+			d, err := c.commandDraft(m, now)
+			if err == nil {
+				sealed, err = d.Seal(m.id, d.Parents)
+			}
+			if err != nil {
+				return events.Ref{}, err
+			}
+		}
+		return sealed.Ref(), nil
+	}
+	t := &Turn{agent: c.name, now: now, cause: cause}
+	dec, err, trace := c.run(t, m)
+	if trace != "" {
+		c.fail(m, err.Error(), trace)
+		return
+	}
+	if err == nil {
+		err = t.err
+	}
+	if err != nil {
+		var r *rejection
+		if errors.As(err, &r) {
+			err = r.error
+		} else {
+			err = fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err)
+		}
+		c.finish(m, Outcome{}, err)
+		c.handledWell(m)
+		return
+	}
+	if len(t.emitted) == 0 {
+		c.settle(m, func() { m.answer(Outcome{}, nil); c.sendAll(t.sends) })
+		c.handledWell(m)
+		return
+	}
+	drafts := t.emitted
+	skip := 0
+	if m.recorded.ID.IsZero() {
+		d, err := c.commandDraft(m, now)
+		if err != nil {
+			c.finish(m, Outcome{}, fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err))
+			return
+		}
+		drafts, skip = append([]events.Draft{d}, drafts...), 1
+	}
+	for i := range drafts {
+		if drafts[i].Correlation == "" {
+			drafts[i].Correlation = m.correlation
+		}
+	}
+	c.write(m, t, dec, drafts, nil, func(r journal.Receipt) { m.answer(Outcome{Events: r.Events[skip:]}, nil) })
+}
+
+// commandDraft is the event that a command becomes when it causes others. Its
+// time is the time at which it was decided, so that a replay decides at the
+// same time.
+func (c *cell) commandDraft(m *message, now time.Time) (events.Draft, error) {
+	d := m.encoded
+	d.ID, d.Stream, d.Kind, d.Time = m.id, c.name, commandPrefix+d.Kind, now
+	d.Correlation = m.correlation
+	var err error
+	d.Parents, err = c.sys.resolve(m.causes)
+	return d, err
+}
+
+// deferred makes a command wait for an earlier one with the same id that is
+// still on its way to the disk.
+func (c *cell) deferred(m *message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pending {
+		if first := p.messages[0]; first.kind == kindCommand && first.id == m.id {
+			p.messages = append(p.messages, m)
+			p.release = append(p.release, func() { c.requeue(m) })
+			return true
+		}
+	}
+	return false
+}
+
+// seen looks a command id up and gathers its first outcome.
+func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
+	ctx := context.Background()
+	e, err := c.sys.j.ByID(ctx, m.id)
+	if errors.Is(err, journal.ErrNotFound) {
+		return Outcome{}, false, nil
+	}
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	if kind, ok := commandKind(e.Kind); !ok || e.Stream != c.name || kind != m.encoded.Kind {
+		return Outcome{}, true, fmt.Errorf("agent %q: command id %s: %w: it is %s in stream %q", c.name, m.id, journal.ErrIDConflict, e.Kind, e.Stream)
+	}
+	out.Duplicate = true
+	for next, err := range c.sys.j.ReadStream(ctx, c.name, e.StreamPosition) {
+		if err != nil {
+			return Outcome{}, true, err
+		}
+		if next.Trigger != e.ID {
+			if len(out.Events) > 0 {
+				break
+			}
+			continue
+		}
+		if next.Kind == kindParked {
+			return Outcome{}, true, &FailedError{Agent: c.name, Event: next.ID, Reason: "it was parked when it was first sent"}
+		}
+		if !events.SystemKind(next.Kind) {
+			out.Events = append(out.Events, next)
+		}
+	}
+	return out, true, nil
+}
+
+// react hands an event to an agent.
+func (c *cell) react(m *message) {
+	ref := m.event.Ref()
+	t := &Turn{agent: c.name, now: m.event.RecordTime, cause: func() (events.Ref, error) { return ref, nil }}
+	dec, err, trace := c.run(t, m)
+	if err == nil {
+		err = t.err
+	}
+	if err != nil {
+		c.fail(m, err.Error(), trace)
+		return
+	}
+	c.handledWell(m)
+	if len(t.emitted) == 0 {
+		c.settle(m, func() { c.sendAll(t.sends) })
+		return
+	}
+	for i := range t.emitted {
+		if t.emitted[i].Correlation == "" {
+			t.emitted[i].Correlation = m.event.Correlation
+		}
+	}
+	c.write(m, t, dec, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
+}
+
+// checkpoint says that the agent has dealt with everything up to a position.
+func (c *cell) checkpoint(position uint64) journal.Checkpoint {
+	cp := journal.Checkpoint{Name: checkpointName(c.name), Position: position}
+	if c.live.Load() {
+		cp.Via = c.sys.bus.checkpoint
+	}
+	return cp
+}
+
+func checkpointName(agent string) string { return agent }
+
+// run calls the handler. A panic, and a Goexit that would otherwise end the
+// mailbox's goroutine, come back as an error with a stack.
+func (c *cell) run(t *Turn, m *message) (dec decision, err error, trace string) {
+	type result struct {
+		dec   decision
+		err   error
+		trace string
+	}
+	call := func() (r result) {
+		defer func() {
+			if p := recover(); p != nil {
+				r = result{err: fmt.Errorf("panic: %v", p), trace: string(debug.Stack())}
+			}
+		}()
+		r.dec, r.err = c.runner.decide(t, m)
+		return r
+	}
+	r := call()
+	return r.dec, r.err, r.trace
+}
+
+// write hands what a turn decided to the journal and goes on without waiting.
+func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, cps []journal.Checkpoint, reply func(journal.Receipt)) {
+	c.sign(drafts)
+	w := journal.Write{
+		Events: drafts, Checkpoints: cps, Authority: authority.System(),
+		Expect: map[string]journal.Expected{c.name: c.expect()},
+	}
+	version := c.version + uint64(len(drafts))
+	if every := c.sys.opts.DigestEvery; version/every > c.version/every {
+		if d, err := c.stateDigest(dec.digest, version); err == nil {
+			w.StateDigests = []journal.StateDigest{d}
+		}
+	}
+	p := &pending{messages: []*message{m}}
+	if !c.enqueue(p) {
+		return
+	}
+	err := c.sys.j.Submit(c.sys.ctx, w, func(r journal.Receipt, err error) {
+		c.settled(p, err, func() { reply(r); c.sendAll(t.sends); c.done(m) })
+	})
+	if err != nil {
+		c.dequeue()
+		if m.kind == kindEvent && errors.Is(err, events.ErrInvalid) {
+			c.fail(m, err.Error(), "")
+			return
+		}
+		c.finish(m, Outcome{}, fmt.Errorf("agent %q: %w", c.name, err))
+		return
+	}
+	dec.commit()
+	c.version, c.head, c.begun = version, drafts[len(drafts)-1].ID, true
+	c.handledWell(m)
+}
+
+// expect pins the stream to the very event that the state rests on.
+func (c *cell) expect() journal.Expected {
+	if c.version == 0 {
+		return journal.NoStream()
+	}
+	return journal.VersionAt(c.version, c.head)
+}
+
+// sign puts behaviour and version on the first event that the actor journals.
+func (c *cell) sign(drafts []events.Draft) {
+	if c.begun || c.b.name == RecorderName {
+		return
+	}
+	d := &drafts[0]
+	ext := map[string]string{events.ExtBehaviour: c.b.key()}
+	for k, v := range d.Extensions {
+		ext[k] = v
+	}
+	d.Extensions = ext
+}
+
+func (c *cell) handledWell(m *message) {
+	c.history = c.sys.opts.Supervision.Handled(c.history, m.name())
+}
+
+func (c *cell) sendAll(sends []send) {
+	for _, s := range sends {
+		s.to.force(s.message)
+	}
+}
+
+// record journals a draft as it is: the recorder's whole behaviour. It decides
+// nothing, so a refusal concerns nobody else.
+func (c *cell) record(m *message) {
+	m.encoded.Stream = c.name
+	p := &pending{messages: []*message{m}}
+	if !c.enqueue(p) {
+		return
+	}
+	err := c.sys.j.Submit(c.sys.ctx, journal.Write{Events: []events.Draft{m.encoded}}, func(r journal.Receipt, err error) {
+		refusal := err
+		if errors.Is(err, journal.ErrFatal) {
+			refusal = nil
+		} else {
+			err = nil
+		}
+		c.settled(p, err, func() {
+			m.answer(Outcome{Events: r.Events, Duplicate: r.Duplicate}, refusal)
+			c.done(m)
+		})
+	})
+	if err != nil {
+		c.dequeue()
+		c.finish(m, Outcome{}, err)
+	}
+	if m.submitted != nil {
+		m.submitted(err)
+	}
+}
+
+// stateDigest computes the digest of a state after the event at version.
+func (c *cell) stateDigest(encode func() ([]byte, error), version uint64) (d journal.StateDigest, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	b, err := encode()
+	if err != nil {
+		return d, err
+	}
+	return journal.StateDigest{Stream: c.name, StreamPosition: version, Digest: StateDigest(b)}, nil
+}
+
+// StateDigest returns the digest under which an encoded state is recorded and
+// compared.
+func StateDigest(encoded []byte) events.Digest { return events.PayloadDigest(encoded) }

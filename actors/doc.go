@@ -1,0 +1,66 @@
+// Package actors is the front door of Toka: agents and resources that live in
+// a process, keep what they did in a journal, and go on after a crash where
+// the journal says they were.
+//
+//	greeter := actors.NewAgent("greeter", 1, "guest.arrived",
+//		func(t *actors.Turn, e events.Event) error {
+//			return actors.Emit(t, greeted, Greeting{To: e.Stream})
+//		})
+//	sys, err := actors.Start(j, actors.NewRegistry(greeter), actors.Options{})
+//	err = greeter.Spawn(sys, "alice")
+//
+// An [Agent] reacts to events: it is handed each durable event whose kind one
+// of its patterns matches, and what it emits goes to its own stream, caused by
+// the event in hand. A [Resource] answers commands: Decide turns a command
+// into events, Evolve folds events into state, and both are pure. Either is
+// known by its name, which is its stream; state is what the stream folds to.
+//
+// # Guarantees
+//
+//   - A reaction is atomic: what an agent emits and how far it has come are
+//     one write; a panic or an error discards both and the event comes again
+//     (TestReactionIsAtomic, TestReactionSurvivesReopen).
+//   - The same reaction, done twice, gives the same events under the same ids
+//     (TestReactionTwiceIsOneEvent).
+//   - Nothing undurable escapes: a reply, a rejection, a query's answer and a
+//     command to another actor wait until everything they rest on is durable,
+//     and no actor blocks while it waits (TestNothingUndurableEscapes,
+//     TestActorDoesNotBlockOnTheDisk).
+//   - State survives a restart, because it is folded from the stream
+//     (TestStateSurvivesReopen).
+//   - A command id seen before returns its first outcome and decides nothing
+//     (TestCommandTwice).
+//   - A resource that finds its stream grown by someone else reloads and
+//     decides again, a bounded number of times (TestOutsideAppend).
+//   - A panicking handler is restarted and nothing else stops; the failure is
+//     an event, caused by the message that broke it; a message that keeps
+//     breaking its actor is parked (TestPanicIsAnEvent, TestPoisonIsParked).
+//   - At most one activation of a name is live (TestSpawnTwiceIsOneActor).
+//   - Behaviours are found by name and version; one that is not registered is
+//     a clear error (TestUnknownBehaviour).
+//   - When the storage fails, whoever waits is told so (TestStorageFailureReachesCallers).
+//   - Stop drains what was accepted, bounded by its context, and leaves no
+//     goroutine behind (TestStopDrains, TestNoGoroutineIsLeft).
+//
+// # What it does not do
+//
+// Commands are delivered at most once across a crash of the process: what must
+// not be lost is an event. Agents do not react to events of their own stream.
+// Effects on the outside world, timers, passivation and trees of supervisors
+// are not here yet. Mailboxes are bounded for callers from outside; commands
+// between actors are let in above the bound, since a journal's answer must
+// never wait for a mailbox. State must be treated as a value: Decide, Evolve
+// and whoever asks for it must not change it in place where it is shared.
+//
+// # What an actor's stream holds
+//
+// Besides the events of its own kinds:
+//
+//	toka.command.KIND    a command that caused events; payload as encoded
+//	toka.agent.failed    a handler panicked; payload {"reason",…}
+//	toka.agent.parked    the message was set aside after its last try
+//	toka.agent.stopped   the actor was given up
+//
+// The first event that an actor itself journals carries the extension
+// tokabehaviour with NAME/VERSION.
+package actors

@@ -1,0 +1,154 @@
+package actors
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/authority"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/supervisor"
+)
+
+// Kinds of the events that failures become.
+const (
+	kindFailed  = "toka.agent.failed"
+	kindParked  = "toka.agent.parked"
+	kindStopped = "toka.agent.stopped"
+)
+
+// fail deals with a message that broke its handler, as the supervision policy
+// says. The failure is journaled as an event, caused by the message; the actor
+// pauses until that is durable and the backoff is over, and begins anew from
+// its stream.
+func (c *cell) fail(m *message, reason, trace string) {
+	now := c.sys.now()
+	d, history := c.sys.opts.Supervision.Decide(c.history, supervisor.Failure{Message: m.name(), Reason: reason}, now, c.sys.random())
+	c.history = history
+	c.restarts.Add(1)
+	c.lastFailure.Store(&reason)
+	c.sys.log.Warn("agent failed", "agent", c.name, "message", m.name(), "reason", reason, "action", d.Action.String(), "after", d.After)
+
+	w, cause, err := c.failureWrite(m, d, now, reason, trace)
+	c.box.gate(true)
+	resume := func(failure events.ID) {
+		c.control(func() {
+			if m.kind == kindCommand && m.recorded.ID.IsZero() {
+				m.recorded = cause
+			}
+			switch d.Action {
+			case supervisor.Park:
+				c.drop(m)
+				m.answer(Outcome{}, &FailedError{Agent: c.name, Event: failure, Attempts: d.Attempt, Reason: reason})
+				c.done(m)
+			case supervisor.Escalate:
+				c.giveUp(fmt.Errorf("agent %q: %w: %s: %s", c.name, ErrStopped, d.Reason, reason))
+			}
+			c.recovered = false
+			c.box.gate(false)
+		})
+	}
+	// In front of everything else, and behind what may have to be decided
+	// again because it was refused.
+	c.backlog = append([]*message{m}, c.backlog...)
+	wait := func(failure events.ID) {
+		c.whenQuiet(func() {
+			if d.After <= 0 {
+				resume(failure)
+				return
+			}
+			c.sys.after(d.After, func() { resume(failure) })
+		})
+	}
+	if err == nil {
+		err = c.sys.j.Submit(c.sys.ctx, w, func(r journal.Receipt, err error) {
+			if err != nil {
+				c.sys.log.Error("a failure could not be journaled", "agent", c.name, "err", err)
+				wait(events.ID{})
+				return
+			}
+			wait(r.Events[len(r.Events)-1].ID)
+		})
+	}
+	if err != nil {
+		cause = events.Ref{}
+		c.sys.log.Error("a failure could not be journaled", "agent", c.name, "err", err)
+		wait(events.ID{})
+	}
+}
+
+// failureWrite is the failure as events: the command first, where the message
+// is one that is not journaled yet, then the failure with the message as its
+// cause. cause is the reference to the message's event.
+func (c *cell) failureWrite(m *message, d supervisor.Directive, now time.Time, reason, trace string) (w journal.Write, cause events.Ref, err error) {
+	w.Authority = authority.System()
+	switch {
+	case m.kind == kindEvent:
+		cause = m.event.Ref()
+	case !m.recorded.ID.IsZero():
+		cause = m.recorded
+	default:
+		cd, err := c.commandDraft(m, now)
+		if err != nil {
+			return w, cause, err
+		}
+		w.Events = append(w.Events, cd)
+		c.sign(w.Events)
+		e, err := w.Events[0].Seal(m.id, w.Events[0].Parents)
+		if err != nil {
+			return w, cause, err
+		}
+		cause = e.Ref()
+	}
+	kind := map[supervisor.Action]string{supervisor.Restart: kindFailed, supervisor.Park: kindParked, supervisor.Escalate: kindStopped}[d.Action]
+	w.Events = append(w.Events, events.Draft{
+		Stream: c.name, Kind: kind, SchemaVersion: 1, Time: now, ContentType: events.ContentTypeJSON,
+		Payload: failurePayload{
+			Reason: reason, Attempt: d.Attempt, Action: d.Action.String(), Behaviour: c.b.key(), Why: d.Reason, Stack: trace,
+		}.encode(),
+		Parents: []events.Ref{cause}, Trigger: cause.ID, Correlation: m.correlation,
+	})
+	if len(w.Events) == 1 {
+		c.sign(w.Events)
+	}
+	if m.kind == kindEvent && d.Action == supervisor.Park {
+		w.Checkpoints = []journal.Checkpoint{c.checkpoint(m.event.Position)}
+	}
+	return w, cause, nil
+}
+
+// drop takes a message out of the backlog.
+func (c *cell) drop(m *message) {
+	for i, o := range c.backlog {
+		if o == m {
+			c.backlog = append(c.backlog[:i:i], c.backlog[i+1:]...)
+			return
+		}
+	}
+}
+
+// failurePayload is the payload of failure events.
+type failurePayload struct {
+	Reason    string `json:"reason"`
+	Attempt   int    `json:"attempt"`
+	Action    string `json:"action"`
+	Behaviour string `json:"behaviour"`
+	Why       string `json:"why,omitempty"`
+	Stack     string `json:"stack,omitempty"`
+}
+
+func (p failurePayload) encode() []byte {
+	const most = 16 << 10
+	if len(p.Stack) > most {
+		p.Stack = p.Stack[:most]
+	}
+	if len(p.Reason) > most {
+		p.Reason = p.Reason[:most]
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return []byte(`{}`)
+	}
+	return b
+}

@@ -1,0 +1,230 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// mailbox is the queue in front of one actor. It replaces the runtime's own
+// mailboxes, which spin when they are full or drop without a word.
+//
+// Messages from outside are bounded and wait for room; urgent ones overtake
+// and pass the gate; forced ones are let in above the bound. While the gate is
+// closed only urgent messages and the runtime's own are delivered, and nothing
+// spins: the goroutine ends and is started again when the gate opens.
+type mailbox struct {
+	capacity int
+
+	mu     sync.Mutex
+	system []any      // the runtime's own messages
+	first  []*message // urgent
+	queue  []*message
+	head   int // queue[:head] is taken
+	room   chan struct{}
+	closed bool
+	shut   bool
+	active bool
+	ready  bool // Start was called
+
+	invoker    actor.MessageInvoker
+	dispatcher actor.Dispatcher
+}
+
+var errBoxClosed = errors.New("mailbox is closed")
+
+func newMailbox(capacity int) *mailbox { return &mailbox{capacity: capacity} }
+
+func (b *mailbox) depth() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) - b.head + len(b.first)
+}
+
+// put waits for room until ctx ends.
+func (b *mailbox) put(ctx context.Context, m *message) error {
+	for {
+		b.mu.Lock()
+		if b.closed {
+			b.mu.Unlock()
+			return errBoxClosed
+		}
+		if len(b.queue)-b.head < b.capacity {
+			b.queue = append(b.queue, m)
+			b.wake()
+			return nil
+		}
+		if b.room == nil {
+			b.room = make(chan struct{})
+		}
+		room := b.room
+		b.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// try is put that does not wait.
+func (b *mailbox) try(m *message) (full, ok bool) {
+	b.mu.Lock()
+	if b.closed || len(b.queue)-b.head >= b.capacity {
+		full = !b.closed
+		b.mu.Unlock()
+		return full, false
+	}
+	b.queue = append(b.queue, m)
+	b.wake()
+	return false, true
+}
+
+func (b *mailbox) force(m *message) bool {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return false
+	}
+	b.queue = append(b.queue, m)
+	b.wake()
+	return true
+}
+
+// urgent works on a closed mailbox too: what was accepted must come to an end.
+func (b *mailbox) urgent(m *message) bool {
+	b.mu.Lock()
+	b.first = append(b.first, m)
+	b.wake()
+	return true
+}
+
+// close takes no more messages but last, which is delivered behind all others.
+func (b *mailbox) close(last *message) {
+	b.mu.Lock()
+	if !b.closed {
+		b.closed = true
+		b.queue = append(b.queue, last)
+		b.makeRoom()
+	}
+	b.wake()
+}
+
+// drain takes everything out that was not delivered.
+func (b *mailbox) drain() []*message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	left := append([]*message(nil), b.queue[b.head:]...)
+	b.queue, b.head = nil, 0
+	b.makeRoom()
+	return left
+}
+
+func (b *mailbox) gate(closed bool) {
+	b.mu.Lock()
+	b.shut = closed
+	b.wake()
+}
+
+func (b *mailbox) isGated() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.shut
+}
+
+// wake starts the delivery if there is something to deliver and nobody does;
+// it unlocks b.mu.
+func (b *mailbox) wake() {
+	start := b.ready && !b.active && b.deliverable()
+	if start {
+		b.active = true
+	}
+	b.mu.Unlock()
+	if start {
+		b.dispatcher.Schedule(b.run)
+	}
+}
+
+func (b *mailbox) deliverable() bool {
+	return len(b.system) > 0 || len(b.first) > 0 || (!b.shut && b.head < len(b.queue))
+}
+
+func (b *mailbox) makeRoom() {
+	if b.room != nil {
+		close(b.room)
+		b.room = nil
+	}
+}
+
+// turnsPerRun lets others onto the processor now and then.
+const turnsPerRun = 256
+
+func (b *mailbox) run() {
+	for range turnsPerRun {
+		b.mu.Lock()
+		switch {
+		case len(b.system) > 0:
+			m := b.system[0]
+			b.system = b.system[1:]
+			b.mu.Unlock()
+			b.invoker.InvokeSystemMessage(m)
+		case len(b.first) > 0:
+			m := b.first[0]
+			b.first = b.first[1:]
+			b.mu.Unlock()
+			b.invoker.InvokeUserMessage(m)
+		case !b.shut && b.head < len(b.queue):
+			m := b.queue[b.head]
+			b.queue[b.head] = nil
+			b.head++
+			if b.head == len(b.queue) {
+				b.queue, b.head = b.queue[:0], 0
+			} else if b.head > 1024 && b.head > len(b.queue)/2 {
+				n := copy(b.queue, b.queue[b.head:])
+				clear(b.queue[n:])
+				b.queue, b.head = b.queue[:n], 0
+			}
+			b.makeRoom()
+			b.mu.Unlock()
+			b.invoker.InvokeUserMessage(m)
+		default:
+			b.active = false
+			b.mu.Unlock()
+			return
+		}
+	}
+	b.dispatcher.Schedule(b.run)
+}
+
+// PostUserMessage implements actor.Mailbox. Nothing of ours comes this way;
+// the runtime itself posts no user messages here.
+func (b *mailbox) PostUserMessage(m any) {
+	if m, ok := m.(*message); ok {
+		b.force(m)
+	}
+}
+
+// PostSystemMessage implements actor.Mailbox.
+func (b *mailbox) PostSystemMessage(m any) {
+	b.mu.Lock()
+	b.system = append(b.system, m)
+	b.wake()
+}
+
+// RegisterHandlers implements actor.Mailbox.
+func (b *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+	b.invoker, b.dispatcher = invoker, dispatcher
+}
+
+// Start implements actor.Mailbox. What was posted before it waited for it.
+func (b *mailbox) Start() {
+	b.mu.Lock()
+	b.ready = true
+	b.wake()
+}
+
+// UserMessageCount implements actor.Mailbox.
+func (b *mailbox) UserMessageCount() int { return b.depth() }

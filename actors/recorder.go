@@ -1,0 +1,55 @@
+package actors
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Recorder is the built-in behaviour of streams that were begun from outside:
+// it journals drafts as they come and decides nothing.
+type Recorder struct{ cell *cell }
+
+type recorderRunner struct{}
+
+func (recorderRunner) reset()                   {}
+func (recorderRunner) apply(events.Event) error { return nil }
+func (recorderRunner) snapshot() any            { return nil }
+func (recorderRunner) encoded() ([]byte, error) { return []byte("null"), nil }
+func (recorderRunner) decide(*Turn, *message) (decision, error) {
+	return decision{}, errors.New("a recorder takes neither commands nor events")
+}
+
+func recorderBehaviour() behaviour {
+	return behaviour{name: RecorderName, version: 1, runner: func() runner { return recorderRunner{} }}
+}
+
+// SpawnRecorder returns the recorder of a stream, making it live if it is not.
+func SpawnRecorder(sys *System, name string) (*Recorder, error) {
+	c, err := sys.spawn(recorderBehaviour(), name)
+	if err != nil {
+		return nil, err
+	}
+	return &Recorder{cell: c}, nil
+}
+
+// Record journals d in the recorder's stream. It returns once the journal has
+// it in its queue, so that a later Record, of whatever recorder, stands behind
+// it in the journal's order; done is called once with the outcome, when that
+// is durable. An error means that d was refused and done was or will be called
+// with it too.
+func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome, error)) error {
+	submitted := make(chan error, 1)
+	m := &message{kind: kindRecord, encoded: d, reply: done, submitted: func(err error) { submitted <- err }}
+	if err := r.cell.post(ctx, m); err != nil {
+		done(Outcome{}, err)
+		return err
+	}
+	select {
+	case err := <-submitted:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,230 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Resource is the behaviour of actors that answer commands: an entity whose
+// state S is folded from events E, and whose events are decided from commands
+// C. E and C are usually interfaces with a type for each kind, and Events and
+// Commands a Union of them; for a single kind, a Type will do. It must not be
+// changed once it is registered.
+type Resource[S, C, E any] struct {
+	Name    string
+	Version int // from 1
+
+	Commands events.Codec[C]
+	Events   events.Codec[E]
+
+	// Initial returns the state before the first event. Default: the zero S.
+	Initial func() S
+
+	// Decide returns the events that a command causes, or an error to reject
+	// it: the caller gets that error, and nothing is journaled. It must be
+	// pure: whatever it needs is in t, state and command.
+	Decide func(t *Turn, state S, command C) ([]E, error)
+
+	// Evolve returns the state after an event. It must be pure and must not
+	// refuse: the event has happened.
+	Evolve func(state S, event E) S
+}
+
+func (r *Resource[S, C, E]) describe() behaviour {
+	if r.Commands == nil || r.Events == nil || r.Decide == nil || r.Evolve == nil {
+		panic(fmt.Sprintf("actors: resource %q: Commands, Events, Decide and Evolve are needed", r.Name))
+	}
+	return behaviour{name: r.Name, version: r.Version, runner: func() runner { return &resourceRunner[S, C, E]{r: r} }}
+}
+
+// Spawn returns a reference to the resource of that name, making it live if
+// it is not. Its state is recovered from its stream before it handles its
+// first message. Errors are those of Agent.Spawn; what recovery finds out is
+// the answer to every message.
+func (r *Resource[S, C, E]) Spawn(sys *System, name string) (*Ref[S, C], error) {
+	c, err := sys.spawn(r.describe(), name)
+	if err != nil {
+		return nil, err
+	}
+	return &Ref[S, C]{cell: c, commands: r.Commands}, nil
+}
+
+// Ref addresses a live resource. It is safe for concurrent use.
+type Ref[S, C any] struct {
+	cell     *cell
+	commands events.Codec[C]
+}
+
+// Outcome is what came of a command.
+type Outcome struct {
+	Events    []events.Event // that the command caused, durable, in order
+	Duplicate bool           // the command's id was seen before; these are its first events
+}
+
+// CommandOption varies how a command is sent.
+type CommandOption func(*message)
+
+// WithCommandID gives the command an id of the caller's: sent again with the
+// same id, it returns its first outcome. Without it an id is minted.
+func WithCommandID(id events.ID) CommandOption {
+	return func(m *message) { m.id, m.given = id, !id.IsZero() }
+}
+
+// WithCause names events that led to the command; they become its parents.
+func WithCause(causes ...events.Ref) CommandOption {
+	return func(m *message) { m.causes = append(m.causes, causes...) }
+}
+
+// WithCorrelation ties what the command causes to a longer story.
+func WithCorrelation(id string) CommandOption {
+	return func(m *message) { m.correlation = id }
+}
+
+// Name returns the name of the resource, which is its stream.
+func (r *Ref[S, C]) Name() string { return r.cell.name }
+
+// Ask sends a command and returns what came of it, once that is durable. The
+// error is Decide's if it rejected the command; otherwise it wraps ErrStopped,
+// ErrFailed, ErrContended, ErrUnknownBehaviour, journal.ErrFatal or the
+// context's error. When the context ends while the command is on its way, its
+// outcome is unknown: ask again with the same WithCommandID.
+func (r *Ref[S, C]) Ask(ctx context.Context, command C, opts ...CommandOption) (Outcome, error) {
+	type answer struct {
+		out Outcome
+		err error
+	}
+	answers := make(chan answer, 1)
+	m, err := r.message(command, opts)
+	if err != nil {
+		return Outcome{}, err
+	}
+	m.reply = func(out Outcome, err error) { answers <- answer{out, err} }
+	if err := r.cell.post(ctx, m); err != nil {
+		return Outcome{}, err
+	}
+	select {
+	case a := <-answers:
+		return a.out, a.err
+	case <-ctx.Done():
+		return Outcome{}, fmt.Errorf("agent %q: no answer yet: %w; ask again with the same command id to learn the outcome", r.cell.name, context.Cause(ctx))
+	}
+}
+
+// Tell sends a command and does not wait for what comes of it. It waits for
+// room in the mailbox until ctx ends.
+func (r *Ref[S, C]) Tell(ctx context.Context, command C, opts ...CommandOption) error {
+	m, err := r.message(command, opts)
+	if err != nil {
+		return err
+	}
+	return r.cell.post(ctx, m)
+}
+
+// Send sends a command from within a turn. It goes out when the turn is
+// durable, caused by the event in hand, under an id that derives from the
+// cause: a reaction that is repeated after a crash sends the same command.
+func (r *Ref[S, C]) Send(t *Turn, command C) error {
+	cause, err := t.cause()
+	if err != nil {
+		return err
+	}
+	m, err := r.message(command, []CommandOption{
+		WithCommandID(events.EmittedID(cause.Digest, t.agent+"#send", uint32(len(t.sends)))),
+		WithCause(cause),
+	})
+	if err != nil {
+		return err
+	}
+	t.sends = append(t.sends, send{to: r.cell, message: m})
+	return nil
+}
+
+// State returns the state once everything it rests on is durable.
+func (r *Ref[S, C]) State(ctx context.Context) (S, error) {
+	v, err := r.cell.query(ctx)
+	s, _ := v.(S)
+	return s, err
+}
+
+func (r *Ref[S, C]) message(command C, opts []CommandOption) (*message, error) {
+	d, err := r.commands.Encode(command)
+	if err != nil {
+		return nil, fmt.Errorf("agent %q: command: %w", r.cell.name, err)
+	}
+	m := &message{kind: kindCommand, command: command, encoded: d}
+	for _, o := range opts {
+		o(m)
+	}
+	return m, nil
+}
+
+type resourceRunner[S, C, E any] struct {
+	r     *Resource[S, C, E]
+	state S
+}
+
+func (r *resourceRunner[S, C, E]) reset() {
+	var zero S
+	r.state = zero
+	if r.r.Initial != nil {
+		r.state = r.r.Initial()
+	}
+}
+
+func (r *resourceRunner[S, C, E]) apply(e events.Event) error {
+	if events.SystemKind(e.Kind) {
+		return nil
+	}
+	v, err := r.r.Events.Decode(e)
+	if errors.Is(err, events.ErrOtherKind) {
+		return nil // written from outside; it is nothing to this resource
+	}
+	if err != nil {
+		return err
+	}
+	r.state = r.r.Evolve(r.state, v)
+	return nil
+}
+
+func (r *resourceRunner[S, C, E]) decide(t *Turn, m *message) (decision, error) {
+	command, ok := m.command.(C)
+	if !ok {
+		// A recorded command, or one that was refused and comes again.
+		e := events.Event{ID: m.id, Kind: m.encoded.Kind, SchemaVersion: m.encoded.SchemaVersion, ContentType: m.encoded.ContentType, Payload: m.encoded.Payload}
+		var err error
+		if command, err = r.r.Commands.Decode(e); err != nil {
+			return decision{}, err
+		}
+	}
+	decided, err := r.r.Decide(t, r.state, command)
+	if err != nil {
+		return decision{}, &rejection{err}
+	}
+	next := r.state
+	for _, v := range decided {
+		if err := Emit(t, r.r.Events, v); err != nil {
+			return decision{}, err
+		}
+		next = r.r.Evolve(next, v)
+	}
+	return decision{commit: func() { r.state = next }, digest: func() ([]byte, error) { return json.Marshal(next) }}, nil
+}
+
+func (r *resourceRunner[S, C, E]) snapshot() any { return r.state }
+
+func (r *resourceRunner[S, C, E]) encoded() ([]byte, error) { return json.Marshal(r.state) }
+
+// rejection carries Decide's error out to the caller as it is.
+type rejection struct{ error }
+
+func (r *rejection) Unwrap() error { return r.error }
+
+const commandPrefix = "toka.command."
+
+// commandKind returns the kind of a command from the kind of its event.
+func commandKind(kind string) (string, bool) { return strings.CutPrefix(kind, commandPrefix) }

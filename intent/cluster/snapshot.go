@@ -1,0 +1,153 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Part of the format of a snapshot, which doc.go draws, and not to be changed.
+const snapshotTag = "toka/leader/1\x00\x00\x00"
+
+// Snapshot implements intent.Strategy.
+func (l *Leader) Snapshot() []byte {
+	// Two bytes hold a component of nearly any single vector, and three that
+	// of a sum of hundreds.
+	b := make([]byte, 0, 128+len(l.intents)*(32+3*l.dim))
+	b = append(b, snapshotTag...)
+	b = binary.AppendUvarint(b, uint64(len(l.name)))
+	b = append(b, l.name...)
+	b = binary.AppendUvarint(b, uint64(len(l.intents)))
+	for i := range l.intents {
+		c := &l.intents[i]
+		b = append(b, c.id[:]...)
+		b = binary.AppendUvarint(b, c.members)
+		for _, s := range c.sum {
+			b = binary.AppendVarint(b, s)
+		}
+	}
+	digest := events.PayloadDigest(b)
+	return append(b, digest[:]...)
+}
+
+// Restore implements intent.Strategy.
+func (l *Leader) Restore(snapshot []byte) error {
+	next := &Leader{name: l.name, dim: l.dim}
+	if err := next.parse(snapshot); err != nil {
+		return fmt.Errorf("cluster: restore %s: %w", l.name, err)
+	}
+	l.intents, l.rows, l.scores = next.intents, next.rows, next.scores
+	return nil
+}
+
+var (
+	errSnapshotShort = errors.New("the snapshot ends early")
+	errSnapshotOther = errors.New("not a snapshot of a leader strategy, or of another version")
+)
+
+// parse fills a fresh l, of which only the name and dimension are set.
+func (l *Leader) parse(snapshot []byte) error {
+	b, ok := bytes.CutPrefix(snapshot, []byte(snapshotTag))
+	if !ok {
+		return errSnapshotOther
+	}
+	if len(b) < len(events.Digest{}) {
+		return errSnapshotShort
+	}
+	end := len(snapshot) - len(events.Digest{})
+	if events.PayloadDigest(snapshot[:end]) != events.Digest(snapshot[end:]) {
+		return errors.New("the snapshot is damaged: its digest does not match")
+	}
+	r := reader{b: b[:len(b)-len(events.Digest{})]}
+
+	if name := r.take(r.uvarint()); string(name) != l.name && r.err == nil {
+		return fmt.Errorf("a snapshot of %q", name)
+	}
+	count := r.uvarint()
+	// No more intents than the bytes can hold, before memory is taken for them.
+	if least := uint64(len(events.ID{}) + 1 + l.dim); count > uint64(len(r.b))/least {
+		return errSnapshotShort
+	}
+	for range count {
+		c := cluster{sum: make([]int64, l.dim)}
+		copy(c.id[:], r.take(uint64(len(c.id))))
+		c.members = r.uvarint()
+		if r.err == nil && (c.members == 0 || c.members > maxMembers) {
+			return fmt.Errorf("intent %v has %d members, want 1 to %d", c.id, c.members, maxMembers)
+		}
+		for j := range c.sum {
+			s := r.varint()
+			// No component of a vector is beyond 2^15, so the sum's square
+			// cannot overflow.
+			if size := max(s, -s); size < 0 || uint64(size) > c.members<<15 {
+				return fmt.Errorf("intent %v: sum %d of %d members is out of range", c.id, s, c.members)
+			}
+			c.sum[j] = s
+			c.norm = c.norm.plus(square(uint64(max(s, -s))))
+		}
+		if r.err != nil {
+			return r.err
+		}
+		// A vector is shorter than 2^15.5.
+		most := square(c.members).mul(u128{lo: 1 << 31})
+		if c.norm == (u128{}) || (u256{c.norm.lo, c.norm.hi}).cmp(most) > 0 {
+			return fmt.Errorf("intent %v: the length of its sum is out of range", c.id)
+		}
+		l.add(c)
+	}
+	if r.err != nil {
+		return r.err
+	}
+	// What is left over, and varints that are longer than they have to be,
+	// would show as a difference here.
+	if !bytes.Equal(l.Snapshot(), snapshot) {
+		return errors.New("the snapshot is not in its one form")
+	}
+	return nil
+}
+
+// reader takes apart b and remembers the first thing that was missing.
+type reader struct {
+	b   []byte
+	err error
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
+	}
+	taken := r.b[:n]
+	r.b = r.b[n:]
+	return taken
+}
+
+func (r *reader) uvarint() uint64 {
+	x, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return x
+}
+
+func (r *reader) varint() int64 {
+	x, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return x
+}
+
+func (r *reader) fail() {
+	r.b = nil
+	if r.err == nil {
+		r.err = errSnapshotShort
+	}
+}

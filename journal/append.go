@@ -1,0 +1,257 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
+)
+
+// Append stores w and returns when it is durable at the journal's level. An
+// append that brings embeddings also waits for its own intents, at most
+// Options.IntentBudget.
+//
+// Cancelling ctx abandons the wait, not the write: the error is then an
+// *OutcomeError that carries the ids to retry with. Other errors wrap
+// events.ErrInvalid, intent.ErrEmbedding, ErrIDConflict, ErrPartlyKnown,
+// ErrUnknownParent, ErrWrongVersion, ErrClosed or ErrFatal; after each of
+// these but ErrFatal nothing was stored.
+func (j *Journal) Append(ctx context.Context, w Write) (Receipt, error) {
+	r, err := j.prepare(&w)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r.answer = make(chan struct{})
+	if err := j.queue.put(ctx, r); err != nil {
+		return Receipt{}, err
+	}
+	select {
+	case <-r.answer:
+		return r.receipt, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-r.answer: // both were ready: the outcome is the better news
+		return r.receipt, r.err
+	default:
+		ids := make([]events.ID, len(r.sealed))
+		for i := range r.sealed {
+			ids[i] = r.sealed[i].ID
+		}
+		return Receipt{}, &OutcomeError{IDs: ids, Cause: context.Cause(ctx)}
+	}
+}
+
+// Submit is Append that does not wait for the outcome: it returns when w is in
+// the queue, and done is called once with the outcome, in the order of the
+// journal, on a goroutine of the journal's that done must not hold up. An
+// error means that w was refused before it was queued and done will not be
+// called. ctx bounds the wait for room in the queue only.
+func (j *Journal) Submit(ctx context.Context, w Write, done func(Receipt, error)) error {
+	r, err := j.prepare(&w)
+	if err != nil {
+		return err
+	}
+	r.done = done
+	return j.queue.put(ctx, r)
+}
+
+// request is a write on its way. After it was queued it belongs to the
+// committer until finish.
+type request struct {
+	sealed  []events.Event // digests are computed where hashed is set
+	vectors []intent.Vector
+	minted  []bool // the id was drawn just now, so it cannot be known
+	hashed  []bool
+	write   Write
+	bytes   int64
+	embeds  bool
+
+	finished atomic.Bool
+	done     func(Receipt, error)
+	answer   chan struct{} // closed by finish, after receipt and err are set
+	receipt  Receipt
+	err      error
+}
+
+func (r *request) finish(receipt Receipt, err error) {
+	if r.finished.Swap(true) {
+		return
+	}
+	if r.done != nil {
+		r.done(receipt, err)
+		return
+	}
+	r.receipt, r.err = receipt, err
+	close(r.answer)
+}
+
+// prepare does everything about w that needs no order: checks, ids, payload
+// digests, quantised vectors and, where the parents come with digests, causal
+// digests. It runs on the writer's goroutine, so that the committer is left
+// with what only it can do.
+//
+// Payloads are copied: a writer that stopped waiting may reuse its buffer
+// while the committer still has to store what the digest was computed of.
+func (j *Journal) prepare(w *Write) (*request, error) {
+	if err := j.stop(); err != nil {
+		return nil, err
+	}
+	if w.empty() {
+		return nil, fmt.Errorf("append: %w: nothing to store", events.ErrInvalid)
+	}
+	n := len(w.Events)
+	r := &request{
+		write:  *w,
+		sealed: make([]events.Event, n),
+		minted: make([]bool, n), hashed: make([]bool, n),
+		bytes: 256 * int64(1+len(w.Checkpoints)+len(w.StateDigests)),
+	}
+	for i := range w.Events {
+		d := &w.Events[i]
+		if !w.Authority.IsSystem() {
+			if err := d.CheckOutside(); err != nil {
+				return nil, err
+			}
+		}
+		id := d.ID
+		if id.IsZero() {
+			id, r.minted[i] = NewID(), true
+		}
+		r.hashed[i] = true
+		for _, p := range d.Parents {
+			r.hashed[i] = r.hashed[i] && !p.Digest.IsZero()
+		}
+		e, err := d.Unlinked(id)
+		if err == nil && r.hashed[i] {
+			err = e.SetParents(d.Parents)
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Payload = slices.Clone(e.Payload)
+		if len(d.Embedding) > 0 {
+			dim := j.opts.Intents.Dimension()
+			if dim == 0 {
+				dim = len(d.Embedding)
+			}
+			v, err := intent.Quantize(d.Embedding, dim)
+			if err != nil {
+				return nil, fmt.Errorf("event %s: %w", id, err)
+			}
+			if r.vectors == nil {
+				r.vectors = make([]intent.Vector, n)
+			}
+			r.vectors[i], r.embeds = v, true
+			e.EmbeddingDigest = events.EmbeddingDigest(v.Bytes())
+		}
+		r.sealed[i] = e
+		r.bytes += 512 + int64(len(d.Payload)) + 2*int64(len(d.Embedding))
+	}
+	for i := range w.Checkpoints {
+		if err := events.CheckName("checkpoint", w.Checkpoints[i].Name); err != nil {
+			return nil, err
+		}
+	}
+	for i := range w.StateDigests {
+		if err := events.CheckStream(w.StateDigests[i].Stream); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// queue holds writes for the committer, bounded in bytes.
+type queue struct {
+	mu     sync.Mutex
+	items  []*request
+	spare  []*request // the committer's last batch, reused
+	bytes  int64
+	limit  int64
+	closed bool
+	err    error         // set when the journal has failed
+	filled chan struct{} // capacity 1: something was put, or the queue was closed
+	room   chan struct{} // closed and replaced when room is made
+}
+
+func (q *queue) init(limit int64) {
+	q.limit = limit
+	q.filled = make(chan struct{}, 1)
+	q.room = make(chan struct{})
+}
+
+// put queues r, waiting for room until ctx ends. One write is always let in
+// when the queue is empty, however large.
+func (q *queue) put(ctx context.Context, r *request) error {
+	for {
+		q.mu.Lock()
+		if q.err != nil || q.closed {
+			defer q.mu.Unlock()
+			if q.err != nil {
+				return q.err
+			}
+			return ErrClosed
+		}
+		if q.bytes == 0 || q.bytes+r.bytes <= q.limit {
+			q.items = append(q.items, r)
+			q.bytes += r.bytes
+			first := len(q.items) == 1
+			q.mu.Unlock()
+			if first {
+				q.signal()
+			}
+			return nil
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return fmt.Errorf("append: the queue is full (%d bytes wait for the disk); nothing was stored: %w", q.limit, context.Cause(ctx))
+		}
+	}
+}
+
+func (q *queue) signal() {
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+}
+
+// take returns everything that is queued and whether the queue was closed.
+func (q *queue) take() (items []*request, closed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	items = q.items
+	q.items, q.spare = q.spare[:0], items
+	if q.bytes > 0 {
+		q.bytes = 0
+		close(q.room)
+		q.room = make(chan struct{})
+	}
+	return items, q.closed
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+// fail closes the queue with the journal's error and returns what was in it.
+func (q *queue) fail(err error) []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	items := q.items
+	q.items = nil
+	q.err = err
+	close(q.room)
+	q.room = make(chan struct{})
+	return items
+}

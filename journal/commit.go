@@ -1,0 +1,426 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
+)
+
+// The way of a write:
+//
+//	writer     prepare: checks, ids, digests        -> queue
+//	committer  accept: order, parents, versions      -> group
+//	syncer     one write and one sync for the group  -> durable mark
+//	           answers, in order; subscribers wake
+//	indexer    what is derived                       -> index
+//
+// The committer builds the next group while the syncer waits for the disk. It
+// decides on what was accepted, durable or not; nobody else sees anything
+// above the durable mark. A group that cannot be written ends the journal, so
+// what was decided on it is never taken back.
+
+const (
+	groupEvents = 8 << 10
+	groupBytes  = 8 << 20
+)
+
+// group is what one sync makes durable.
+type group struct {
+	batch    *pebble.Batch
+	requests []*request // in order, accepted or not
+	outcomes []outcome
+	events   int
+	last     uint64 // position of the last event accepted up to here
+	payloads uint64
+	streams  uint64
+	arrivals []intent.Arrival
+}
+
+// outcome is the answer that a request gets once the group is durable. A
+// refusal waits too: it may rest on what the group holds.
+type outcome struct {
+	receipt Receipt
+	err     error
+	known   []uint64 // positions of the events of a duplicate
+}
+
+func (g *group) failAll(err error) {
+	for _, r := range g.requests {
+		r.finish(Receipt{}, err)
+	}
+}
+
+// commitLoop turns queued writes into groups.
+func (j *Journal) commitLoop(groups chan<- *group) {
+	defer j.committed.Done()
+	defer close(groups)
+	for {
+		select {
+		case <-j.queue.filled:
+		case <-j.failed:
+			return
+		}
+		items, closed := j.queue.take()
+		for len(items) > 0 {
+			var g *group
+			g, items = j.build(items)
+			select {
+			case groups <- g:
+			case <-j.failed:
+				g.failAll(j.Err())
+				for _, r := range items {
+					r.finish(Receipt{}, j.Err())
+				}
+				return
+			}
+		}
+		if closed {
+			return
+		}
+	}
+}
+
+// build takes writes off items until the group is full.
+func (j *Journal) build(items []*request) (*group, []*request) {
+	g := &group{batch: j.store.log.NewBatch()}
+	for len(items) > 0 && g.events < groupEvents && g.batch.Len() < groupBytes {
+		r := items[0]
+		items = items[1:]
+		out, err := j.accept(g, r)
+		if err != nil {
+			out = outcome{err: err}
+		}
+		g.requests = append(g.requests, r)
+		g.outcomes = append(g.outcomes, out)
+	}
+	g.last = j.accepted
+	return g, items
+}
+
+// accept decides on r and, if it is new and fits, adds it to the group.
+// Everything is checked before anything is added.
+func (j *Journal) accept(g *group, r *request) (outcome, error) {
+	base := j.accepted
+	for i := range r.sealed {
+		if err := j.link(r, i, base); err != nil {
+			return outcome{}, err
+		}
+	}
+	known, err := j.known(r)
+	if err != nil || known != nil {
+		return outcome{known: known, receipt: Receipt{Duplicate: true}}, err
+	}
+	for stream, want := range r.write.Expect {
+		h, err := j.head(stream)
+		if err != nil {
+			return outcome{}, err
+		}
+		if !want.holds(h) {
+			return outcome{}, &WrongVersionError{Stream: stream, Expected: want, Actual: h.version}
+		}
+	}
+	// Whatever may have to be read is read now: from place on nothing may
+	// fail, or a part of the write would be accepted.
+	holders := make([]uint64, len(r.sealed))
+	for i := range r.sealed {
+		if _, err := j.head(r.sealed[i].Stream); err != nil {
+			return outcome{}, err
+		}
+		if len(r.sealed[i].Payload) > 0 {
+			if holders[i], err = j.payloadHolder(r.sealed[i].PayloadDigest); err != nil {
+				return outcome{}, err
+			}
+		}
+	}
+	for i := range r.sealed {
+		j.place(g, r, i, holders[i])
+	}
+	for _, c := range r.write.Checkpoints {
+		g.set(textKey(nil, logCheckpoint, c.Name), encodeCheckpoint(c, j.store.epoch))
+	}
+	for _, d := range r.write.StateDigests {
+		if h, ok := j.tail.head(d.Stream); ok && d.StreamPosition == h.version {
+			d.Position = h.position
+		}
+		g.set(textPositionKey(nil, logState, d.Stream, d.StreamPosition),
+			binary.BigEndian.AppendUint64(bytes.Clone(d.Digest[:]), d.Position))
+	}
+	return outcome{receipt: Receipt{Events: r.sealed}}, nil
+}
+
+// set adds a key to the group. A batch refuses a key only when it is closed or
+// larger than groupBytes could ever make it.
+func (g *group) set(key, value []byte) {
+	if err := g.batch.Set(key, value, nil); err != nil {
+		panic("journal: batch: " + err.Error())
+	}
+}
+
+// link finds the parents of the i-th event and completes its digest.
+func (j *Journal) link(r *request, i int, base uint64) error {
+	e := &r.sealed[i]
+	if r.hashed[i] && len(e.Parents) == 0 {
+		return nil
+	}
+	refs := e.Parents
+	if !r.hashed[i] {
+		refs = append([]events.Ref(nil), r.write.Events[i].Parents...)
+	}
+	var missing []events.ID
+next:
+	for k := range refs {
+		p := &refs[k]
+		found := events.Ref{ID: p.ID}
+		for n := range i {
+			if r.sealed[n].ID == p.ID {
+				found.Digest, found.Position = r.sealed[n].Digest, base+uint64(n)+1
+			}
+		}
+		if found.Position == 0 {
+			var err error
+			found.Position, found.Digest, err = j.lookup(p.ID)
+			if err != nil {
+				return err
+			}
+		}
+		if found.Position == 0 {
+			missing = append(missing, p.ID)
+			continue next
+		}
+		if !p.Digest.IsZero() && p.Digest != found.Digest {
+			return fmt.Errorf("event %s: parent %s: %w: it is stored with digest %s, not %s",
+				e.ID, p.ID, events.ErrInvalid, found.Digest.Short(), p.Digest.Short())
+		}
+		*p = found
+	}
+	if missing != nil {
+		return &UnknownParentError{Event: e.ID, Parents: missing}
+	}
+	if r.hashed[i] {
+		return nil
+	}
+	return e.SetParents(refs)
+}
+
+// known returns the positions of r's events if all of them are stored, and
+// nil if none is.
+func (j *Journal) known(r *request) ([]uint64, error) {
+	var positions []uint64
+	for i := range r.sealed {
+		e := &r.sealed[i]
+		for n := range i {
+			if r.sealed[n].ID == e.ID {
+				return nil, fmt.Errorf("event %s: %w: it stands twice in one write", e.ID, ErrIDConflict)
+			}
+		}
+		if r.minted[i] {
+			continue
+		}
+		position, digest, err := j.lookup(e.ID)
+		if err != nil {
+			return nil, err
+		}
+		if position == 0 {
+			continue
+		}
+		if digest != e.Digest {
+			return nil, fmt.Errorf("event %s: %w: position %d holds digest %s, this one is %s",
+				e.ID, ErrIDConflict, position, digest.Short(), e.Digest.Short())
+		}
+		positions = append(positions, position)
+	}
+	if len(positions) > 0 && len(positions) < len(r.sealed) {
+		return nil, fmt.Errorf("%w: %d of %d events, the first at position %d",
+			ErrPartlyKnown, len(positions), len(r.sealed), positions[0])
+	}
+	return positions, nil
+}
+
+// place gives the i-th event of r the next position and adds it to the group.
+// holder is the record that holds its payload, 0 if none was found on disk or
+// in memory before this write.
+func (j *Journal) place(g *group, r *request, i int, holder uint64) {
+	e := &r.sealed[i]
+	h, _ := j.tail.head(e.Stream) // accept has brought it into memory
+	if holder == 0 && i > 0 && len(e.Payload) > 0 {
+		holder = j.tail.byPayload(e.PayloadDigest) // an earlier event of this write may hold it
+	}
+	e.Position = j.accepted + 1
+	e.StreamPosition = h.version + 1
+	e.Epoch = j.store.epoch
+	e.RecordTime = j.clock.next()
+	j.scratch = events.AppendRecord(j.scratch[:0], e, holder)
+	var key [9]byte
+	g.set(putPositionKey(&key, logRecord, e.Position), j.scratch)
+	if r.vectors != nil && r.vectors[i] != nil {
+		g.set(putPositionKey(&key, logVector, e.Position), r.vectors[i].Bytes())
+		e.Intent.Pending = j.intent.active()
+		g.arrivals = append(g.arrivals, intent.Arrival{Position: e.Position, ID: e.ID, Digest: e.Digest, Vector: r.vectors[i]})
+	}
+	en := newEntry(e)
+	if holder != 0 {
+		en.payload = events.Digest{}
+	}
+	if !en.payload.IsZero() {
+		g.payloads++
+	}
+	if h.version == 0 {
+		g.streams++
+	}
+	g.events++
+	j.accepted++
+	j.tail.add(en)
+}
+
+// syncLoop makes groups durable, one after the other, and answers for them.
+func (j *Journal) syncLoop(groups <-chan *group) {
+	defer j.committed.Done()
+	defer close(j.indexWake)
+	defer j.intent.close()
+	for g := range groups {
+		j.inSync.Store(g)
+		if err := j.Err(); err != nil {
+			// The failure came after the committer let the group go. Whoever
+			// failed the journal may have missed this group: it is failed here.
+			g.failAll(err)
+			return
+		}
+		if !j.syncGroup(g) {
+			return
+		}
+		j.inSync.Store(nil)
+	}
+}
+
+func (j *Journal) syncGroup(g *group) bool {
+	if g.batch.Count() > 0 {
+		size, start := g.batch.Len(), time.Now()
+		// If we die here, recovery finds all of the group or nothing of it,
+		// and nobody was told of it. A write or sync that fails does not come
+		// back at all (see internal/disk).
+		if err := g.batch.Commit(pebble.Sync); err != nil {
+			j.store.guard.Fail(fmt.Errorf("commit: %w", err))
+			<-j.failed
+			g.failAll(j.Err())
+			return false
+		}
+		if j.opts.OnCommit != nil {
+			j.observe(Commit{Events: g.events, Bytes: size, Sync: time.Since(start)})
+		}
+	}
+	_ = g.batch.Close()
+	// From here on the group is on disk. If we die before the answers are
+	// out, writers retry and find their events.
+	j.counts.payloads.Add(g.payloads)
+	j.counts.streams.Add(g.streams)
+	if g.events > 0 {
+		j.mark.set(g.last)
+	}
+	j.intent.offer(g.arrivals)
+	for i, r := range g.requests {
+		j.answer(r, &g.outcomes[i])
+	}
+	select {
+	case j.indexWake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (j *Journal) observe(c Commit) {
+	defer func() {
+		if r := recover(); r != nil {
+			j.log.Error("OnCommit panicked", "panic", r)
+		}
+	}()
+	j.opts.OnCommit(c)
+}
+
+func (j *Journal) answer(r *request, out *outcome) {
+	if out.err != nil {
+		r.finish(Receipt{}, out.err)
+		return
+	}
+	for _, p := range out.known {
+		e, err := j.at(p)
+		if err != nil {
+			r.finish(Receipt{}, err)
+			return
+		}
+		out.receipt.Events = append(out.receipt.Events, e)
+	}
+	if r.embeds && !out.receipt.Duplicate {
+		j.intent.wait(r, out.receipt)
+		return
+	}
+	r.finish(out.receipt, nil)
+}
+
+// head tells where a stream stands, durable or not. Only the committer may
+// act on it.
+func (j *Journal) head(stream string) (head, error) {
+	if h, ok := j.tail.head(stream); ok {
+		return h, nil
+	}
+	h, err := j.indexedHead(stream)
+	if err == nil {
+		j.tail.remember(stream, h)
+	}
+	return h, err
+}
+
+// lookup finds an event by id, durable or not; position 0 means none.
+func (j *Journal) lookup(id events.ID) (position uint64, digest events.Digest, err error) {
+	if position, digest = j.tail.byID(id); position != 0 {
+		return position, digest, nil
+	}
+	position, err = j.indexedID(id)
+	if err != nil || position == 0 {
+		return 0, events.Digest{}, err
+	}
+	e, _, err := j.record(position)
+	if err != nil {
+		return 0, events.Digest{}, err
+	}
+	return position, e.Digest, nil
+}
+
+// payloadHolder finds the record that holds a payload; 0 means none does.
+func (j *Journal) payloadHolder(d events.Digest) (uint64, error) {
+	if p := j.tail.byPayload(d); p != 0 {
+		return p, nil
+	}
+	return j.indexedPayload(d)
+}
+
+// record reads the record at position, durable or not.
+func (j *Journal) record(position uint64) (e events.Event, payloadAt uint64, err error) {
+	v, closer, err := j.store.log.Get(positionKey(logRecord, position))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return e, 0, fmt.Errorf("position %d: %w: the record is missing; run verify", position, ErrCorrupt)
+	}
+	if err != nil {
+		return e, 0, fmt.Errorf("position %d: %w", position, readError(err))
+	}
+	defer closer.Close()
+	e, payloadAt, err = events.DecodeRecord(position, v)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return e, payloadAt, err
+}
+
+// readError tells damage from other trouble.
+func readError(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}

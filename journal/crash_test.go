@@ -1,0 +1,402 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/disk/disktest"
+	"github.com/tokaworks/toka/journal"
+)
+
+// A power-cut run appends to a journal on a crashable disk. Before each change
+// of the file system it notes what was acknowledged and what was observed, and
+// then takes the disk as a power cut would leave it. Each such copy is opened
+// and held against the notes and against what was written.
+
+const crashDir = "/data/journal"
+
+// planned is one write of a run. Every write has a checkpoint with its ordinal
+// and a state digest for its first event, so that a torn one shows.
+type planned struct {
+	writer, ordinal int
+	write           journal.Write
+}
+
+func (p *planned) checkpoint() string { return fmt.Sprintf("writer %d", p.writer) }
+
+func (p *planned) stateDigest() events.Digest {
+	return events.PayloadDigest([]byte(p.checkpoint() + fmt.Sprint(p.ordinal)))
+}
+
+// plan makes the writes of one writer: one to four events over its own stream
+// and side streams, with parents in and before the write and with payloads
+// that repeat.
+func plan(writer, n int) []planned {
+	rng := rand.New(rand.NewPCG(uint64(writer), 2))
+	out := make([]planned, n)
+	var last events.ID
+	for i := range out {
+		p := planned{writer: writer, ordinal: i + 1}
+		stream := fmt.Sprintf("writer/%d", writer)
+		for k := range 1 + rng.IntN(4) {
+			id := events.EmittedID(events.Digest{byte(writer)}, "crash", uint32(i*8+k))
+			d := withID(draft(stream, "crash.test", strings.Repeat("x", rng.IntN(400))+fmt.Sprint(rng.IntN(4))), id)
+			if k > 0 {
+				d.Stream = fmt.Sprintf("side/%d", rng.IntN(3))
+			}
+			if !last.IsZero() && rng.IntN(3) > 0 {
+				d.Parents = []events.Ref{{ID: last}}
+			}
+			last = id
+			p.write.Events = append(p.write.Events, d)
+		}
+		p.write.Checkpoints = []journal.Checkpoint{{Name: p.checkpoint(), Position: uint64(p.ordinal)}}
+		p.write.StateDigests = []journal.StateDigest{{Stream: stream, StreamPosition: uint64(p.ordinal), Digest: p.stateDigest()}}
+		p.write.Expect = map[string]journal.Expected{stream: journal.Version(uint64(i))}
+		out[i] = p
+	}
+	return out
+}
+
+// seen is an event at its position, acknowledged or observed.
+type seen struct {
+	position uint64
+	digest   events.Digest
+}
+
+type crashRun struct {
+	t        *testing.T
+	disk     *disktest.Disk
+	writers  [][]planned
+	level    journal.Level
+	stride   int64 // take every stride-th point
+	percents []int
+	early    bool // the observer has the bug that the mark prevents
+	lying    bool // syncs do nothing
+
+	j atomic.Pointer[journal.Journal]
+
+	mu       sync.Mutex // guards what was noted
+	acked    []seen
+	observed []seen
+
+	ops    atomic.Int64
+	kinds  sync.Map // disktest.Kind -> *atomic.Int64
+	shots  chan shot
+	points atomic.Int64
+	checks atomic.Int64 // of acknowledged events
+	looks  atomic.Int64 // of observed events
+
+	lost, absent, torn, other atomic.Int64
+}
+
+// shot is a disk after a power cut with the notes from before it.
+type shot struct {
+	disk            *disktest.Disk
+	acked, observed []seen
+	what            string
+}
+
+func (r *crashRun) note(list *[]seen, position uint64, digest events.Digest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*list = append(*list, seen{position, digest})
+}
+
+// before is called before every change of the disk.
+func (r *crashRun) before(op disktest.Op) {
+	if r.early && op.Is(disktest.Sync, ".log") {
+		r.peek()
+	}
+	n := r.ops.Add(1)
+	counter, _ := r.kinds.LoadOrStore(op.Kind, new(atomic.Int64))
+	counter.(*atomic.Int64).Add(1)
+	if n%r.stride != 0 {
+		return
+	}
+	for _, percent := range r.percents {
+		// The notes come first: what is in them was true before the cut.
+		r.mu.Lock()
+		s := shot{acked: r.acked, observed: r.observed, what: fmt.Sprintf("point %d, before %v, %d%% of the unsynced kept", n, op, percent)}
+		r.mu.Unlock()
+		s.disk = r.disk.PowerCut(percent, uint64(n))
+		r.shots <- s
+	}
+}
+
+// peek looks for an event that is visible in the engine and not yet synced.
+func (r *crashRun) peek() {
+	j := r.j.Load()
+	if j == nil {
+		return
+	}
+	for range 200 {
+		position, digest := j.EarlyReader()
+		if position > j.Position() {
+			r.note(&r.observed, position, digest)
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// observe subscribes and reads along.
+func (r *crashRun) observe(ctx context.Context, j *journal.Journal) {
+	for e, err := range j.Subscribe(ctx, journal.Query{}) {
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				r.t.Errorf("subscriber: %v", err)
+			}
+			return
+		}
+		r.note(&r.observed, e.Position, e.Digest)
+		if e.Position%16 == 0 {
+			if got, err := j.ByID(ctx, e.ID); err == nil {
+				r.note(&r.observed, got.Position, got.Digest)
+			}
+		}
+	}
+}
+
+func (r *crashRun) options(d *disktest.Disk) journal.Options {
+	o := on(d.Volume())
+	o.Level = r.level
+	return o
+}
+
+// run writes everything, twice over a clean close, and checks every point.
+func (r *crashRun) run() {
+	t := r.t
+	r.shots = make(chan shot, 4)
+	var checkers sync.WaitGroup
+	for range 2 {
+		checkers.Go(func() {
+			for s := range r.shots {
+				r.check(s)
+			}
+		})
+	}
+	r.disk.Before(r.before)
+	if r.lying {
+		r.disk.SyncsLie()
+	}
+	for half := range 2 {
+		j, err := journal.Open(crashDir, r.options(r.disk))
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		r.j.Store(j)
+		ctx, cancel := context.WithCancel(t.Context())
+		var observer, writers sync.WaitGroup
+		observer.Go(func() { r.observe(ctx, j) })
+		for _, ps := range r.writers {
+			writers.Go(func() {
+				n := len(ps) / 2
+				for i := range ps[half*n : half*n+n] {
+					p := &ps[half*n+i]
+					receipt, err := j.Append(ctx, p.write)
+					if err != nil {
+						t.Errorf("append: %v", err)
+						return
+					}
+					for _, e := range receipt.Events {
+						r.note(&r.acked, e.Position, e.Digest)
+					}
+				}
+			})
+		}
+		writers.Wait()
+		r.j.Store(nil)
+		cancel()
+		observer.Wait()
+		if err := j.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
+	close(r.shots)
+	checkers.Wait()
+	var kinds []string
+	for _, k := range []disktest.Kind{
+		disktest.Write, disktest.Sync, disktest.Create, disktest.Reuse,
+		disktest.Rename, disktest.Link, disktest.Remove, disktest.Mkdir, disktest.Lock,
+	} {
+		if n, ok := r.kinds.Load(k); ok {
+			kinds = append(kinds, fmt.Sprintf("%s %d", k, n.(*atomic.Int64).Load()))
+		}
+	}
+	t.Logf("%d events acknowledged over %d changes (%s), every %d-th tried: %d power cuts, %d checks of acknowledged and %d of observed events: lost %d, observed and absent %d, torn %d, other %d",
+		len(r.acked), r.ops.Load(), strings.Join(kinds, ", "), r.stride, r.points.Load(), r.checks.Load(), r.looks.Load(),
+		r.lost.Load(), r.absent.Load(), r.torn.Load(), r.other.Load())
+}
+
+func (r *crashRun) violations() int64 {
+	return r.lost.Load() + r.absent.Load() + r.torn.Load() + r.other.Load()
+}
+
+// check opens what a power cut left. It counts violations and describes the
+// first few of a run that should have none.
+func (r *crashRun) check(s shot) {
+	r.points.Add(1)
+	bad := func(counter *atomic.Int64, format string, args ...any) {
+		if counter.Add(1) <= 3 && !r.early && !r.lying {
+			r.t.Errorf("%s: %s", s.what, fmt.Sprintf(format, args...))
+		}
+	}
+	j, err := journal.Open(crashDir, r.options(s.disk))
+	if err != nil {
+		bad(&r.other, "open: %v", err)
+		return
+	}
+	defer func() {
+		if err := j.Close(); err != nil {
+			bad(&r.other, "close: %v", err)
+		}
+	}()
+	ctx := r.t.Context()
+	there := make(map[events.ID]events.Event)
+	at := []events.Digest{{}}
+	for e, err := range j.Read(ctx, journal.Query{}) {
+		if err != nil {
+			bad(&r.other, "read: %v", err)
+			return
+		}
+		there[e.ID] = e
+		at = append(at, e.Digest)
+	}
+	for _, want := range s.acked {
+		if r.checks.Add(1); want.position >= uint64(len(at)) || at[want.position] != want.digest {
+			bad(&r.lost, "position %d was acknowledged and is not there; the journal ends at %d", want.position, len(at)-1)
+			break
+		}
+	}
+	for _, want := range s.observed {
+		if r.looks.Add(1); want.position >= uint64(len(at)) || at[want.position] != want.digest {
+			bad(&r.absent, "position %d was observed and is not there; the journal ends at %d", want.position, len(at)-1)
+			break
+		}
+	}
+	var next []*planned
+	for _, ps := range r.writers {
+		whole := 0
+		for i := range ps {
+			n := 0
+			for _, d := range ps[i].write.Events {
+				if e, ok := there[d.ID]; ok {
+					if n++; string(e.Payload) != string(d.Payload) {
+						bad(&r.torn, "event %s has another payload", d.ID)
+					}
+				}
+			}
+			switch {
+			case n == len(ps[i].write.Events) && whole == i:
+				whole = i + 1
+			case n > 0:
+				bad(&r.torn, "writer %d: %d of %d events of write %d are there, after %d whole writes", ps[i].writer, n, len(ps[i].write.Events), i+1, whole)
+			}
+		}
+		r.operational(j, ps, whole, bad)
+		if whole < len(ps) {
+			next = append(next, &ps[whole])
+		}
+	}
+	report, err := j.Verify(ctx, nil)
+	if err != nil || !report.OK {
+		bad(&r.other, "verify: %v %v", err, report.Problems)
+	}
+	if stats := j.Stats(); stats.Payloads != report.Payloads || stats.Streams != report.Streams {
+		bad(&r.other, "stats say %+v, verify %+v", stats, report)
+	}
+	// Life goes on where the journal ends.
+	end := uint64(len(at) - 1)
+	for _, p := range next {
+		receipt, err := j.Append(ctx, p.write)
+		if err != nil || receipt.Duplicate || receipt.Events[0].Position != end+1 {
+			bad(&r.other, "append after %d: %+v, %v", end, receipt, err)
+			return
+		}
+		end += uint64(len(receipt.Events))
+	}
+}
+
+// operational checks that the checkpoint and the state digests of a writer
+// stand where its events do.
+func (r *crashRun) operational(j *journal.Journal, ps []planned, whole int, bad func(*atomic.Int64, string, ...any)) {
+	ctx := r.t.Context()
+	name := ps[0].checkpoint()
+	c, err := j.Checkpoint(ctx, name)
+	if errors.Is(err, journal.ErrNotFound) {
+		err = nil
+	}
+	if err != nil || c.Position != uint64(whole) {
+		bad(&r.torn, "%s: checkpoint %d with %d whole writes (%v)", name, c.Position, whole, err)
+	}
+	n := 0
+	for d, err := range j.StateDigests(ctx, ps[0].write.Events[0].Stream) {
+		if err != nil {
+			bad(&r.other, "state digests: %v", err)
+			return
+		}
+		if n++; d.StreamPosition != uint64(n) || n > len(ps) || d.Digest != ps[n-1].stateDigest() {
+			bad(&r.torn, "%s: state digest %d is %+v", name, n, d)
+			return
+		}
+	}
+	if n != whole {
+		bad(&r.torn, "%s: %d state digests with %d whole writes", name, n, whole)
+	}
+}
+
+func TestPowerCut(t *testing.T) {
+	for _, tt := range []struct {
+		name                    string
+		writers, writes, stride int
+	}{
+		{"one writer", 1, 200, 1},
+		{"eight writers", 8, 60, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &crashRun{t: t, disk: disktest.New(), stride: int64(tt.stride), percents: []int{0, 50, 100}}
+			for w := range tt.writers {
+				r.writers = append(r.writers, plan(w, tt.writes))
+			}
+			r.run()
+			for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync, disktest.Create, disktest.Reuse, disktest.Remove} {
+				if _, ok := r.kinds.Load(kind); !ok {
+					t.Errorf("the run never came to a %s: it is too small to show anything", kind)
+				}
+			}
+			if r.checks.Load() == 0 || r.looks.Load() == 0 {
+				t.Error("nothing was acknowledged or observed before a power cut")
+			}
+		})
+	}
+}
+
+func TestPowerCutFindsAnEarlyAcknowledgement(t *testing.T) {
+	r := &crashRun{t: t, disk: disktest.New(), stride: 4, percents: []int{0}, lying: true}
+	r.writers = [][]planned{plan(0, 40)}
+	r.run()
+	if r.lost.Load() == 0 {
+		t.Error("acknowledgements without a sync were not found out")
+	}
+}
+
+func TestPowerCutFindsAnEarlyReader(t *testing.T) {
+	r := &crashRun{t: t, disk: disktest.New(), stride: 1, percents: []int{0}, early: true}
+	r.writers = [][]planned{plan(0, 60)}
+	r.run()
+	if r.absent.Load() == 0 {
+		t.Error("a reader that does not wait for the sync was not found out")
+	}
+	if n := r.violations() - r.absent.Load(); n > 0 {
+		t.Errorf("%d violations of another kind", n)
+	}
+}

@@ -1,0 +1,58 @@
+package journal
+
+import (
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Small makes the engine's memory tables and the generations of the tail so
+// small that some hundred events cross every seam between them and the disk.
+func (o Options) Small(generation int, memTable uint64) Options {
+	o.sizes = sizes{generation: generation, memTable: memTable}
+	return o
+}
+
+// EarlyReader is a reader with the bug that the durable mark is there to
+// prevent: it takes what the engine shows it. It returns the last position
+// and digest, or zeroes.
+func (j *Journal) EarlyReader() (uint64, events.Digest) {
+	if j.enter(context.Background()) != nil {
+		return 0, events.Digest{}
+	}
+	defer j.leave()
+	position, err := j.lastPosition()
+	if err != nil || position == 0 {
+		return 0, events.Digest{}
+	}
+	e, _, err := j.record(position)
+	if err != nil {
+		return 0, events.Digest{}
+	}
+	return position, e.Digest
+}
+
+// LogDB and IndexDB are the engines below a journal, for planting damage.
+func (j *Journal) LogDB() *pebble.DB { return j.store.log }
+
+// IndexDB is the engine of the index.
+func (j *Journal) IndexDB() *pebble.DB { return j.store.index }
+
+// Keys of the two engines, by the letters that doc.go draws them with.
+func PositionKey(prefix byte, position uint64) []byte { return positionKey(prefix, position) }
+
+// TextPositionKey is the key of a stream's or an outside id's entry.
+func TextPositionKey(prefix byte, text string, position uint64) []byte {
+	return textPositionKey(nil, prefix, text, position)
+}
+
+// FailStorage fails the journal as a failing disk would.
+func (j *Journal) FailStorage(err error) { j.store.guard.Fail(err) }
+
+// Indexed returns the position up to which the index holds everything.
+func (j *Journal) Indexed() (uint64, error) {
+	m, _, err := j.store.loadMark()
+	return m.position, err
+}

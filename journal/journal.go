@@ -1,0 +1,400 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
+	"github.com/tokaworks/toka/internal/disk"
+)
+
+// Level is how durable an acknowledgement is. It belongs to the journal while
+// it is open.
+type Level uint8
+
+const (
+	// LevelFsync: on disk, synced. Survives a power cut.
+	LevelFsync Level = iota
+	// LevelOS: handed to the kernel. Survives the end of the process, however
+	// sudden, but not a power cut.
+	LevelOS
+	// LevelMemory: in memory; the directory is not used. The engine is the
+	// same, on a file system in memory.
+	LevelMemory
+)
+
+// String returns fsync, os or memory.
+func (l Level) String() string {
+	switch l {
+	case LevelOS:
+		return "os"
+	case LevelMemory:
+		return "memory"
+	}
+	return "fsync"
+}
+
+// ParseLevel reads what String writes.
+func ParseLevel(s string) (Level, error) {
+	for _, l := range []Level{LevelFsync, LevelOS, LevelMemory} {
+		if s == l.String() {
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("durability %q: use fsync, os or memory", s)
+}
+
+// Options say how a journal is opened. The zero value is a durable journal
+// without intents.
+type Options struct {
+	Level Level
+
+	// MustExist refuses to create a journal where there is none.
+	MustExist bool
+
+	// Intents assigns events with embeddings to intents. Nil: intent.Nil. The
+	// journal takes the strategy over.
+	Intents intent.Strategy
+
+	// IntentBudget is how long an append waits for its intent after it is
+	// durable, before it returns with Intent.Pending. Default 2 s.
+	IntentBudget time.Duration
+
+	// QueueBytes bounds the payload bytes of writes that wait for the
+	// committer; a writer that finds the queue full waits. Default 64 MiB.
+	QueueBytes int64
+
+	// Now is the clock of record times. Default time.Now.
+	Now func() time.Time
+
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+
+	// OnFatal is called once, on a goroutine of its own, when the storage has
+	// failed. Toka never ends the process; whoever owns it may.
+	OnFatal func(error)
+
+	// OnCommit is called after each group commit, in order, before its writers
+	// are answered. It must be quick.
+	OnCommit func(Commit)
+
+	// Volume is for tests of this module; nil is the operating system's file
+	// system.
+	Volume *disk.Volume
+
+	sizes sizes
+}
+
+// sizes are small in this package's tests, so that a short run crosses every
+// seam. Zero means the default.
+type sizes struct {
+	generation int    // events
+	memTable   uint64 // bytes
+}
+
+// Commit describes one group commit.
+type Commit struct {
+	Events int
+	Bytes  int // of keys and values written to the log
+	Sync   time.Duration
+}
+
+// Stats are counts as of the durable mark.
+type Stats struct {
+	Position uint64 `json:"position"` // of the last durable event
+	Epoch    uint32 `json:"epoch"`
+	Payloads uint64 `json:"payloads"` // distinct payloads, not counting empty ones
+	Streams  uint64 `json:"streams"`
+	Intents  int    `json:"intents"`
+}
+
+// Journal is an open journal. It is safe for concurrent use.
+type Journal struct {
+	// Set by Open and never changed.
+	opts  Options
+	log   *slog.Logger
+	store *store
+
+	queue  queue
+	tail   *tail
+	mark   mark // the durable position
+	intent *intentStage
+
+	counts struct {
+		payloads, streams atomic.Uint64
+	}
+
+	// Owned by the committer.
+	clock     clock
+	accepted  uint64 // position of the last accepted event
+	scratch   []byte
+	committed sync.WaitGroup // the committer, the syncer, the indexer, the intent stage
+
+	indexWake chan struct{} // capacity 1; closed when no more groups come
+	index     indexMark     // owned by the indexer
+
+	// readers is held shared while something is read from the store and
+	// exclusively while the store is closed.
+	readers sync.RWMutex
+
+	failure   atomic.Pointer[error]
+	failed    chan struct{} // closed when the storage has failed
+	closing   chan struct{} // closed when Close begins
+	closeOnce sync.Once
+	closeErr  error
+
+	inSync atomic.Pointer[group] // the group that is being synced
+}
+
+// Open opens the journal in dir, creating it unless Options.MustExist is set.
+// Errors wrap ErrHeld, ErrNotJournal, ErrFormat, ErrNoJournal or ErrCorrupt
+// where one of these is the reason.
+func Open(dir string, opts Options) (*Journal, error) {
+	if opts.Level > LevelMemory {
+		panic("journal: Open: unknown level " + strconv.Itoa(int(opts.Level)))
+	}
+	if opts.Intents == nil {
+		opts.Intents = intent.Nil{}
+	}
+	if opts.IntentBudget == 0 {
+		opts.IntentBudget = 2 * time.Second
+	}
+	if opts.QueueBytes == 0 {
+		opts.QueueBytes = 64 << 20
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.sizes.generation == 0 {
+		opts.sizes.generation = generationSize
+	}
+	volume := opts.Volume
+	switch {
+	case opts.Level == LevelMemory && volume == nil:
+		volume = disk.Memory()
+		if dir == "" {
+			dir = "memory"
+		}
+	case volume == nil:
+		volume = disk.OS()
+	}
+	if dir == "" {
+		return nil, errors.New("journal: no directory given; use LevelMemory for a journal without one")
+	}
+	j := &Journal{
+		opts:      opts,
+		log:       opts.Logger,
+		indexWake: make(chan struct{}, 1),
+		failed:    make(chan struct{}),
+		closing:   make(chan struct{}),
+	}
+	j.clock.now = opts.Now
+	j.mark.init()
+	j.queue.init(opts.QueueBytes)
+	var err error
+	j.store, err = openStore(dir, volume, opts.Level, !opts.MustExist || opts.Level == LevelMemory, opts.sizes.memTable, opts.Logger, j.fail)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.recover(); err != nil {
+		_ = j.store.close()
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	groups := make(chan *group)
+	j.committed.Add(4)
+	go j.commitLoop(groups)
+	go j.syncLoop(groups)
+	go j.indexLoop()
+	go j.intent.loop(&j.committed)
+	return j, nil
+}
+
+// NewID mints an event id (UUIDv7), for writers that name an event before it
+// is stored.
+func NewID() events.ID {
+	u, err := uuid.NewV7()
+	if err != nil {
+		// The operating system has no randomness to give; nothing sensible
+		// can go on from here, and Go's own crypto/rand ends the process.
+		panic("journal: " + err.Error())
+	}
+	return events.ID(u)
+}
+
+// Close stops accepting writes, waits for those that were accepted, and closes
+// the store. It returns an error that wraps ErrFatal if the journal had
+// failed. Closing again returns the same.
+func (j *Journal) Close() error {
+	j.closeOnce.Do(func() {
+		close(j.closing)
+		j.queue.close()
+		done := make(chan struct{})
+		go func() { j.committed.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-j.failed:
+		}
+		if err := j.Err(); err != nil {
+			j.store.abandon()
+			j.closeErr = err
+		} else {
+			j.readers.Lock()
+			defer j.readers.Unlock()
+			// The index has no log of its own: what is in memory goes to its
+			// tables now or is rebuilt at the next start.
+			j.closeErr = errors.Join(j.store.index.Flush(), j.store.close())
+		}
+		j.mark.end()
+	})
+	return j.closeErr
+}
+
+// Err returns nil while the journal works, and an error that wraps ErrFatal
+// and the cause once its storage has failed.
+func (j *Journal) Err() error {
+	if p := j.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Failed is closed when the storage has failed.
+func (j *Journal) Failed() <-chan struct{} { return j.failed }
+
+// Position returns the durable mark: the position of the last event that may
+// be observed.
+func (j *Journal) Position() uint64 { return j.mark.load() }
+
+// Epoch returns the journal's epoch, from 1.
+func (j *Journal) Epoch() uint32 { return j.store.epoch }
+
+// Stats returns counts.
+func (j *Journal) Stats() Stats {
+	return Stats{
+		Position: j.Position(), Epoch: j.Epoch(),
+		Payloads: j.counts.payloads.Load(), Streams: j.counts.streams.Load(),
+		Intents: j.intent.count(),
+	}
+}
+
+// fail makes the journal terminal. The storage calls it once.
+func (j *Journal) fail(cause error) {
+	err := fmt.Errorf("%w: %w; close it and open it again", ErrFatal, cause)
+	if !j.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(j.failed)
+	j.log.Error("journal has failed", "err", cause)
+	for _, r := range j.queue.fail(err) {
+		r.finish(Receipt{}, err)
+	}
+	if g := j.inSync.Load(); g != nil {
+		g.failAll(err)
+	}
+	j.mark.end()
+	if j.opts.OnFatal != nil {
+		defer func() {
+			if r := recover(); r != nil {
+				j.log.Error("OnFatal panicked", "panic", r)
+			}
+		}()
+		j.opts.OnFatal(err)
+	}
+}
+
+// Cursor is a place in a journal's order, for a reader that comes back later:
+// everything after it is still to be read.
+type Cursor struct {
+	Epoch    uint32
+	Position uint64
+}
+
+// String returns EPOCH-POSITION.
+func (c Cursor) String() string {
+	return strconv.FormatUint(uint64(c.Epoch), 10) + "-" + strconv.FormatUint(c.Position, 10)
+}
+
+// ParseCursor reads EPOCH-POSITION, or a bare POSITION in the journal's own
+// epoch, and returns the position. The error wraps ErrCursor if the cursor
+// points to where this journal has never been.
+func (j *Journal) ParseCursor(s string) (uint64, error) {
+	epochText, positionText, two := strings.Cut(s, "-")
+	if !two {
+		epochText, positionText = strconv.FormatUint(uint64(j.Epoch()), 10), s
+	}
+	epoch, err1 := strconv.ParseUint(epochText, 10, 32)
+	position, err2 := strconv.ParseUint(positionText, 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0, fmt.Errorf("cursor %q: write POSITION or EPOCH-POSITION, as in 42 or 1-42", s)
+	}
+	if uint32(epoch) != j.Epoch() {
+		return 0, fmt.Errorf("cursor %q: %w: the journal is in epoch %d; read from a position of that epoch", s, ErrCursor, j.Epoch())
+	}
+	if end := j.Position(); position > end {
+		return 0, fmt.Errorf("cursor %q: %w: it ends at %s; what lay beyond was lost or never was", s, ErrCursor, Cursor{j.Epoch(), end})
+	}
+	return position, nil
+}
+
+// mark is a position that only grows and can be waited on.
+type mark struct {
+	position atomic.Uint64
+	mu       sync.Mutex
+	moved    chan struct{} // closed and replaced when position grows
+	ended    bool
+}
+
+func (m *mark) init()        { m.moved = make(chan struct{}) }
+func (m *mark) load() uint64 { return m.position.Load() }
+func (m *mark) set(p uint64) { m.position.Store(p); m.wake() }
+func (m *mark) wake() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.ended {
+		close(m.moved)
+		m.moved = make(chan struct{})
+	}
+}
+
+// end wakes all who wait, now and later.
+func (m *mark) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.ended {
+		m.ended = true
+		close(m.moved)
+	}
+}
+
+// next returns a channel that is closed when the mark moves past what load
+// returned after next was called, or ends.
+func (m *mark) next() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.moved
+}
+
+// stop returns why nothing more will come, or nil.
+func (j *Journal) stop() error {
+	if err := j.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-j.closing:
+		return ErrClosed
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,387 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
+
+	"github.com/tokaworks/toka/internal/disk"
+)
+
+const (
+	formatName = "TOKA"
+	lockName   = "LOCK"
+	holderName = "HOLDER"
+	formatText = "toka journal format "
+)
+
+// store is a directory that this process holds, with the two engines in it.
+type store struct {
+	dir   string
+	fs    vfs.FS // unguarded: for what happens before and after the engines run
+	guard *disk.Guard
+
+	memTable uint64 // bytes; 0 is the default
+
+	log, index *pebble.DB
+
+	epoch uint32
+	id    [16]byte // the journal's own id; an index of another journal is not used
+
+	locks   []io.Closer
+	corrupt atomic.Pointer[error]
+}
+
+// openStore takes hold of dir and opens what is in it, creating it if it is
+// empty and create is set. onFailure is called once if the storage fails.
+func openStore(dir string, v *disk.Volume, level Level, create bool, memTable uint64, log *slog.Logger, onFailure func(error)) (_ *store, err error) {
+	s := &store{dir: dir, fs: v.FS, memTable: memTable}
+	fresh, err := s.inspect(create)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if fresh {
+		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+			return nil, s.denied("create", err)
+		}
+	}
+	if err := s.take(); err != nil {
+		return nil, err
+	}
+	if fresh {
+		if err := s.writeFormat(); err != nil {
+			return nil, s.denied("write to", err)
+		}
+	}
+
+	// The engines open on a goroutine of their own: a change that fails in
+	// there is parked and never returns, and the failure comes this way.
+	failed := make(chan error, 1)
+	opened := make(chan error, 1)
+	var running atomic.Bool
+	s.guard = disk.NewGuard(v, level == LevelOS, func(err error) {
+		if running.Load() {
+			onFailure(err)
+			return
+		}
+		failed <- err
+	})
+	go func() { opened <- s.openEngines(log) }()
+	select {
+	case err = <-opened:
+	case err = <-failed:
+		s.guard.Abandon()
+		s.log, s.index = nil, nil
+		err = s.denied("open", err)
+	}
+	running.Store(true)
+	if err != nil {
+		if s.log != nil {
+			_ = s.log.Close()
+		}
+		if s.index != nil {
+			_ = s.index.Close()
+		}
+		return nil, err
+	}
+	s.writeHolder()
+	return s, nil
+}
+
+// inspect reads what is at dir without changing anything.
+func (s *store) inspect(create bool) (fresh bool, err error) {
+	names, err := s.fs.List(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, s.denied("read", err)
+	}
+	if slices.Contains(names, formatName) {
+		return false, s.checkFormat()
+	}
+	for _, n := range names {
+		switch n {
+		case lockName, holderName, formatName + ".new":
+			// A first start that was cut off leaves at most these.
+		default:
+			return false, fmt.Errorf("%s: %w: it holds %q and no file named %s; give an empty or a new directory", s.dir, ErrNotJournal, n, formatName)
+		}
+	}
+	if !create {
+		return false, fmt.Errorf("%s: %w there; check the path, or create one by appending to it", s.dir, ErrNoJournal)
+	}
+	return true, nil
+}
+
+func (s *store) checkFormat() error {
+	text, err := s.readFile(formatName)
+	if err != nil {
+		return s.denied("read", err)
+	}
+	rest, ok := strings.CutPrefix(text, formatText)
+	n, numErr := strconv.Atoi(strings.TrimSuffix(rest, "\n"))
+	if !ok || numErr != nil || n < 1 {
+		return fmt.Errorf("%s: %w: its file %s does not say %q", s.dir, ErrNotJournal, formatName, formatText+"1")
+	}
+	if n > formatVersion {
+		return fmt.Errorf("%s: %w: it has format %d, this program reads %d; use a newer toka", s.dir, ErrFormat, n, formatVersion)
+	}
+	return nil
+}
+
+// take locks the directory and the two engines' directories. The engines'
+// locks are ours too, so that an engine that cannot be closed does not keep
+// them.
+func (s *store) take() error {
+	l, err := s.fs.Lock(s.fs.PathJoin(s.dir, lockName))
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+			return s.denied("write to", err)
+		}
+		who := "by another process"
+		if text, e := s.readFile(holderName); e == nil && text != "" {
+			who = "by process " + strings.TrimSpace(text)
+		}
+		return fmt.Errorf("%s: %w %s; stop it first, or use another directory", s.dir, ErrHeld, who)
+	}
+	s.locks = append(s.locks, l)
+	return nil
+}
+
+func (s *store) writeFormat() error {
+	path := s.fs.PathJoin(s.dir, formatName)
+	f, err := s.fs.Create(path+".new", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(formatText + strconv.Itoa(formatVersion) + "\n"))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := s.fs.Rename(path+".new", path); err != nil {
+		return err
+	}
+	d, err := s.fs.OpenDir(s.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// writeHolder leaves a hint for error messages; nothing depends on it.
+func (s *store) writeHolder() {
+	f, err := s.fs.Create(s.fs.PathJoin(s.dir, holderName), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return
+	}
+	_, _ = f.Write([]byte(strconv.Itoa(os.Getpid()) + "\n"))
+	_ = f.Close()
+}
+
+func (s *store) readFile(name string) (string, error) {
+	f, err := s.fs.Open(s.fs.PathJoin(s.dir, name))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 256))
+	return string(b), err
+}
+
+func (s *store) denied(what string, err error) error {
+	remedy := "check the path and the disk"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "give this user write permission, or use another directory"
+	case errors.Is(err, fs.ErrExist), strings.Contains(err.Error(), "not a directory"):
+		remedy = "give a directory, not a file"
+	}
+	return fmt.Errorf("cannot %s %s: %w; %s", what, s.dir, err, remedy)
+}
+
+// cacheBytes is the memory that the two engines share. The engine takes its
+// memory tables out of the cache: with less than a few times their size
+// nothing is left to cache blocks in, and each look-up goes to the disk.
+const cacheBytes = 256 << 20
+
+func (s *store) openEngines(log *slog.Logger) (err error) {
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	s.log, err = s.openEngine("log", cache, log, func(o *pebble.Options) {
+		o.MemTableSize = 32 << 20
+		// Records arrive in key order and are never overwritten, so the
+		// tables do not overlap and compaction has nearly nothing to do;
+		// larger tables keep their number small.
+		o.TargetFileSizes[0] = 64 << 20
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.readMeta(); err != nil {
+		return err
+	}
+	s.index, err = s.openEngine("index", cache, log, func(o *pebble.Options) {
+		// What is not in the tables is rebuilt from the log: a second
+		// write-ahead log would only say again what the first one holds.
+		o.DisableWAL = true
+		o.MemTableSize = 32 << 20
+		o.TargetFileSizes[0] = 16 << 20
+		for i := range o.Levels {
+			o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		}
+	})
+	return err
+}
+
+func (s *store) openEngine(name string, cache *pebble.Cache, log *slog.Logger, set func(*pebble.Options)) (*pebble.DB, error) {
+	dir := s.fs.PathJoin(s.dir, name)
+	if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+		return nil, s.denied("create "+name+" in", err)
+	}
+	lock, err := pebble.LockDirectory(dir, s.fs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", dir, ErrHeld, err)
+	}
+	s.locks = append(s.locks, lock)
+	logger := engineLogger{log: log.With("engine", name), guard: s.guard}
+	o := &pebble.Options{
+		FS:    s.guard,
+		Cache: cache,
+		Lock:  lock,
+		// By name, not "newest": an upgrade of the engine must not raise the
+		// format by itself, and the default is so old that it cannot tell a
+		// damaged log from a torn tail.
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		Logger:                      logger,
+		MaxOpenFiles:                1024,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       64,
+		MemTableStopWritesThreshold: 4,
+		// The default listener would end the process over one damaged byte
+		// that one read came across.
+		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+			err := fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, info.Details)
+			s.corrupt.CompareAndSwap(nil, &err)
+			log.Error("stored data is damaged", "file", info.Path, "err", info.Details)
+		}},
+	}
+	set(o)
+	if s.memTable > 0 {
+		o.MemTableSize = s.memTable
+		o.L0CompactionThreshold = 2
+	}
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		if pebble.IsCorruptionError(err) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// readMeta reads the journal's epoch and id, or begins epoch 1.
+func (s *store) readMeta() error {
+	v, closer, err := s.log.Get([]byte{logMeta})
+	if errors.Is(err, pebble.ErrNotFound) {
+		u, err := uuid.NewRandom()
+		if err != nil {
+			return fmt.Errorf("%s: draw an id: %w", s.dir, err)
+		}
+		s.epoch, s.id = 1, u
+		b := binary.BigEndian.AppendUint32(nil, formatVersion)
+		b = binary.BigEndian.AppendUint32(b, s.epoch)
+		return s.log.Set([]byte{logMeta}, append(b, s.id[:]...), pebble.Sync)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: read meta: %w", s.dir, err)
+	}
+	defer closer.Close()
+	if len(v) != 24 || binary.BigEndian.Uint32(v) != formatVersion {
+		return fmt.Errorf("%s: %w: the log's meta record has %d bytes", s.dir, ErrCorrupt, len(v))
+	}
+	s.epoch = binary.BigEndian.Uint32(v[4:])
+	copy(s.id[:], v[8:])
+	return nil
+}
+
+// close closes the engines in good order.
+func (s *store) close() error {
+	err := errors.Join(s.index.Close(), s.log.Close())
+	s.release()
+	return err
+}
+
+// abandon lets go of engines that cannot be closed any more: they are cut off
+// from the disk and left to the end of the process.
+func (s *store) abandon() {
+	s.guard.Abandon()
+	s.release()
+}
+
+func (s *store) release() {
+	if len(s.locks) > 0 {
+		_ = s.fs.Remove(s.fs.PathJoin(s.dir, holderName))
+	}
+	for i := len(s.locks) - 1; i >= 0; i-- {
+		_ = s.locks[i].Close()
+	}
+	s.locks = nil
+}
+
+// engineLogger routes the engine's words to slog. Fatalf must not return (the
+// engine would go on to acknowledge what it could not write), must not end
+// the process that embeds us, and a panic could be recovered by a supervisor:
+// so it reports the failure and keeps the goroutine.
+type engineLogger struct {
+	log   *slog.Logger
+	guard *disk.Guard
+
+	memTable uint64 // bytes; 0 is the default
+}
+
+func (l engineLogger) Infof(format string, args ...any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l engineLogger) Errorf(format string, args ...any) {
+	l.log.Warn(fmt.Sprintf(format, args...))
+}
+
+func (l engineLogger) Fatalf(format string, args ...any) {
+	l.guard.Fail(fmt.Errorf("storage engine: "+format, args...))
+	select {}
+}
+
+// clock is never decreasing, so that record times follow positions.
+type clock struct {
+	now  func() time.Time
+	last time.Time
+}
+
+func (c *clock) next() time.Time {
+	if t := c.now().UTC().Round(0); t.After(c.last) {
+		c.last = t
+	}
+	return c.last
+}

@@ -1,0 +1,230 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/zeebo/blake3"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Events   uint64 `json:"events"`
+	Payloads uint64 `json:"payloads"` // distinct, not counting empty ones
+	Streams  uint64 `json:"streams"`
+	OK       bool   `json:"ok"`
+	// Content is the BLAKE3-256 of the sorted causal digests, in hexadecimal:
+	// equal for two journals that hold the same events, in whatever order.
+	Content  string    `json:"content"`
+	Problems []Problem `json:"problems,omitempty"` // the first MaxProblems
+	More     uint64    `json:"more_problems,omitempty"`
+}
+
+// MaxProblems bounds how many problems a Report lists.
+const MaxProblems = 100
+
+// Problem is one thing that is not as it should be.
+type Problem struct {
+	Position uint64 `json:"position"` // 0 if it is about no single event
+	What     string `json:"what"`
+}
+
+// Verify reads everything up to the durable mark from the store and checks it
+// against itself: every payload, causal and embedding digest is computed anew
+// from the stored bytes, every parent is looked up and must stand earlier with
+// the digest that is recorded, positions must be dense in the journal and in
+// each stream, each payload must be stored once, and the index must find each
+// event again. progress, if it is not nil, is called now and then.
+//
+// What is wrong is in the Report; the error is about what kept Verify from
+// looking. It takes 32 bytes of memory for each event and 100 or so for each
+// stream.
+func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64)) (Report, error) {
+	if progress == nil {
+		progress = func(uint64, uint64) {}
+	}
+	v := &verifier{j: j, total: j.mark.load(), streams: map[string]uint64{}, payloads: map[[16]byte]uint64{}}
+	for v.done < v.total {
+		if err := j.enter(ctx); err != nil {
+			return v.report, err
+		}
+		err := v.chunk()
+		j.leave()
+		if err != nil {
+			return v.report, err
+		}
+		progress(v.done, v.total)
+	}
+	if err := j.enter(ctx); err != nil {
+		return v.report, err
+	}
+	defer j.leave()
+	return v.finish()
+}
+
+type verifier struct {
+	j        *Journal
+	report   Report
+	total    uint64
+	done     uint64
+	streams  map[string]uint64
+	payloads map[[16]byte]uint64
+	digests  []events.Digest // by position - 1
+}
+
+func (v *verifier) problem(position uint64, format string, args ...any) {
+	if len(v.report.Problems) >= MaxProblems {
+		v.report.More++
+		return
+	}
+	v.report.Problems = append(v.report.Problems, Problem{Position: position, What: fmt.Sprintf(format, args...)})
+}
+
+// chunk verifies some thousand records. Damage is a problem to report; a
+// chunk that cannot be read at all is skipped, so that one bad block does not
+// hide the rest.
+func (v *verifier) chunk() error {
+	first, last := v.done+1, min(v.done+4096, v.total)
+	next := first
+	it, err := v.j.store.log.NewIter(&pebble.IterOptions{LowerBound: positionKey(logRecord, first), UpperBound: positionKey(logRecord, last+1)})
+	if err != nil {
+		return fmt.Errorf("verify: %w", readError(err))
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			break
+		}
+		position := tail8(it.Key())
+		v.gap(next, position)
+		next = position + 1
+		v.record(position, value)
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		v.problem(next, "the log cannot be read from here: %v", readError(err))
+	}
+	v.gap(next, last+1)
+	v.done = last
+	return nil
+}
+
+func (v *verifier) gap(next, position uint64) {
+	for ; next < position; next++ {
+		v.problem(next, "the record is missing")
+		v.digests = append(v.digests, events.Digest{})
+	}
+}
+
+func (v *verifier) record(position uint64, value []byte) {
+	e, payloadAt, err := events.CheckRecord(position, value)
+	v.digests = append(v.digests, e.Digest)
+	if err != nil {
+		v.problem(position, "%v", err)
+		return
+	}
+	v.report.Events++
+	if e.Epoch == 0 || e.Epoch > v.j.store.epoch {
+		v.problem(position, "epoch %d; the journal is in epoch %d", e.Epoch, v.j.store.epoch)
+	}
+	if want := v.streams[e.Stream] + 1; e.StreamPosition != want {
+		v.problem(position, "stream %q: stream position %d where %d was expected", e.Stream, e.StreamPosition, want)
+	}
+	v.streams[e.Stream] = e.StreamPosition
+	for _, p := range e.Parents {
+		switch {
+		case p.Position == 0 || p.Position >= position:
+			v.problem(position, "parent %s is recorded at position %d, which is not earlier", p.ID, p.Position)
+		case v.digests[p.Position-1] != p.Digest:
+			v.problem(position, "parent %s at position %d has digest %s, recorded %s", p.ID, p.Position, v.digests[p.Position-1].Short(), p.Digest.Short())
+		default:
+			if at, err := v.j.find(p.ID); err != nil || at != p.Position {
+				v.problem(position, "parent %s is recorded at position %d, found at %d (%v)", p.ID, p.Position, at, err)
+			}
+		}
+	}
+	v.payload(&e, payloadAt)
+	if !e.EmbeddingDigest.IsZero() {
+		v.embedding(&e)
+	}
+	if at, err := v.j.find(e.ID); err != nil || at != position {
+		v.problem(position, "the index finds event %s at position %d (%v)", e.ID, at, err)
+	}
+}
+
+func (v *verifier) payload(e *events.Event, payloadAt uint64) {
+	if len(e.Payload) == 0 && payloadAt == 0 {
+		return
+	}
+	// Half a digest tells payloads apart well enough to count them; what is
+	// wrong with one is found by its whole digest.
+	key := [16]byte(e.PayloadDigest[:16])
+	holder, seen := v.payloads[key]
+	switch {
+	case payloadAt == 0 && seen:
+		v.problem(e.Position, "payload %s is stored again; position %d holds it", e.PayloadDigest.Short(), holder)
+	case payloadAt == 0:
+		v.payloads[key] = e.Position
+		v.report.Payloads++
+	case !seen || holder != payloadAt:
+		v.problem(e.Position, "payload %s should lie at position %d and does not", e.PayloadDigest.Short(), payloadAt)
+	}
+}
+
+func (v *verifier) embedding(e *events.Event) {
+	value, closer, err := v.j.store.log.Get(positionKey(logVector, e.Position))
+	if err != nil {
+		v.problem(e.Position, "the embedding is missing: %v", readError(err))
+		return
+	}
+	defer closer.Close()
+	if got := events.EmbeddingDigest(value); got != e.EmbeddingDigest {
+		v.problem(e.Position, "embedding digest %s, recomputed %s", e.EmbeddingDigest.Short(), got.Short())
+	}
+}
+
+func (v *verifier) finish() (Report, error) {
+	v.report.Streams = uint64(len(v.streams))
+	stats := v.j.Stats()
+	if stats.Position == v.total && stats.Payloads != v.report.Payloads {
+		v.problem(0, "the index counts %d payloads, the log holds %d", stats.Payloads, v.report.Payloads)
+	}
+	if stats.Position == v.total && stats.Streams != v.report.Streams {
+		v.problem(0, "the index counts %d streams, the log holds %d", stats.Streams, v.report.Streams)
+	}
+	for stream, version := range v.streams {
+		h, ok := v.j.tail.head(stream)
+		if !ok {
+			var err error
+			if h, err = v.j.indexedHead(stream); err != nil {
+				v.problem(0, "stream %q: %v", stream, err)
+				continue
+			}
+		}
+		if h.position <= v.total && h.version != version {
+			v.problem(0, "stream %q: the index ends at stream position %d, the log at %d", stream, h.version, version)
+		}
+	}
+	if p := v.j.store.corrupt.Load(); p != nil && len(v.report.Problems) == 0 {
+		v.problem(0, "%v", *p)
+	}
+	v.report.OK = len(v.report.Problems) == 0
+	v.report.Content = contentDigest(v.digests)
+	return v.report, nil
+}
+
+// contentDigest sorts its argument.
+func contentDigest(digests []events.Digest) string {
+	slices.SortFunc(digests, func(a, b events.Digest) int { return bytes.Compare(a[:], b[:]) })
+	h := blake3.New()
+	for i := range digests {
+		_, _ = h.Write(digests[i][:])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
