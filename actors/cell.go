@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
@@ -57,6 +58,7 @@ type message struct {
 	run       func()      // kindControl
 
 	attempts int        // decisions that came too late
+	at       time.Time  // when the command was decided
 	recorded events.Ref // the command's event, once a failure has journaled it
 	fault    error      // why it has to go through failure handling when it comes again
 }

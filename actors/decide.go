@@ -26,7 +26,12 @@ func (c *cell) command(m *message) {
 			return
 		}
 	}
-	now := c.sys.now()
+	// A command that was journaled because it failed is decided again at the
+	// time that was recorded with it.
+	if m.at.IsZero() || m.recorded.ID.IsZero() {
+		m.at = c.sys.now()
+	}
+	now := m.at
 	var sealed events.Event
 	cause := func() (events.Ref, error) {
 		if !m.recorded.ID.IsZero() {

@@ -89,7 +89,10 @@ func (c *cell) failureWrite(m *message, d supervisor.Directive, now time.Time, r
 	case !m.recorded.ID.IsZero():
 		cause = m.recorded
 	default:
-		cd, err := c.commandDraft(m, now)
+		if m.at.IsZero() {
+			m.at = now
+		}
+		cd, err := c.commandDraft(m, m.at)
 		if err != nil {
 			return w, cause, err
 		}
