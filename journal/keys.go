@@ -7,6 +7,10 @@ import (
 	"github.com/tokaworks/toka/events"
 )
 
+// Format is the version of the stored format that this program writes, and the
+// newest that it reads.
+const Format = 1
+
 // Key prefixes; part of the stored format (doc.go draws the keys).
 const (
 	logRecord     = 'e'
@@ -24,8 +28,7 @@ const (
 	idxIntents = 'n'
 	idxMark    = 'm'
 
-	formatVersion = 1
-	indexVersion  = 1
+	indexVersion = 1
 )
 
 func positionKey(prefix byte, position uint64) []byte {

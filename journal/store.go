@@ -141,8 +141,8 @@ func (s *store) checkFormat() error {
 	if !ok || numErr != nil || n < 1 {
 		return fmt.Errorf("%s: %w: its file %s does not say %q", s.dir, ErrNotJournal, formatName, formatText+"1")
 	}
-	if n > formatVersion {
-		return fmt.Errorf("%s: %w: it has format %d, this program reads %d; use a newer toka", s.dir, ErrFormat, n, formatVersion)
+	if n > Format {
+		return fmt.Errorf("%s: %w: it has format %d, this program reads %d; use a newer toka", s.dir, ErrFormat, n, Format)
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (s *store) writeFormat() error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write([]byte(formatText + strconv.Itoa(formatVersion) + "\n"))
+	_, err = f.Write([]byte(formatText + strconv.Itoa(Format) + "\n"))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
@@ -307,7 +307,7 @@ func (s *store) readMeta() error {
 			return fmt.Errorf("%s: draw an id: %w", s.dir, err)
 		}
 		s.epoch, s.id = 1, u
-		b := binary.BigEndian.AppendUint32(nil, formatVersion)
+		b := binary.BigEndian.AppendUint32(nil, Format)
 		b = binary.BigEndian.AppendUint32(b, s.epoch)
 		return s.log.Set([]byte{logMeta}, append(b, s.id[:]...), pebble.Sync)
 	}
@@ -315,7 +315,7 @@ func (s *store) readMeta() error {
 		return fmt.Errorf("%s: read meta: %w", s.dir, err)
 	}
 	defer closer.Close()
-	if len(v) != 24 || binary.BigEndian.Uint32(v) != formatVersion {
+	if len(v) != 24 || binary.BigEndian.Uint32(v) != Format {
 		return fmt.Errorf("%s: %w: the log's meta record has %d bytes", s.dir, ErrCorrupt, len(v))
 	}
 	s.epoch = binary.BigEndian.Uint32(v[4:])

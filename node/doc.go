@@ -1,0 +1,28 @@
+// Package node is Toka as a program: the command line of toka-node, over a
+// registry of behaviours. A node with agents of one's own is
+//
+//	func main() { node.Main(actors.NewRegistry(orders, greeter)) }
+//
+// and toka-node is the same with the built-in ones.
+//
+// # Guarantees
+//
+//   - Exit codes mean one thing each: 0 done; 1 failed, or some input was
+//     rejected; 2 usage; 3 damage or a divergence was found after opening; 70
+//     the storage failed; 74 the disk is full; 78 the journal was not opened
+//     (TestExitCodes).
+//   - With -o json, lists print one object a line and everything else one
+//     object, and nothing else goes to standard output (TestJSONOutput).
+//   - A command that only reads creates nothing (TestReadersCreateNothing).
+//   - Ingesting the same input again changes nothing (TestIngestAgain), a bad
+//     line is reported by number and reason and does not stop the rest
+//     (TestIngestBadInput), and after a kill in the middle a second ingest ends
+//     with the content of an undisturbed one (TestIngestKilled).
+//   - Every command's help shows two examples (TestHelp).
+//
+// # What it does not do
+//
+// It does not serve anything over a network yet, and a command cannot work on
+// a journal that another process holds: it says who holds it. It does not log
+// payloads.
+package node

@@ -1,0 +1,191 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokaworks/toka/actors"
+	"github.com/tokaworks/toka/journal"
+)
+
+// Exit codes; see the package comment.
+const (
+	ExitDone    = 0
+	ExitFailed  = 1
+	ExitUsage   = 2
+	ExitDamage  = 3
+	ExitStorage = 70
+	ExitFull    = 74
+	ExitRefused = 78
+)
+
+// Main runs the command line of this process over r and the built-in
+// behaviours, and exits with the code that the package comment lists.
+func Main(r *actors.Registry) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := Run(ctx, r, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Run runs one command line and returns its exit code. It is what Main does,
+// without the process.
+func Run(ctx context.Context, r *actors.Registry, args []string, s Streams) int {
+	a := &app{registry: r, streams: s}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitDone
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(s.Err, "toka-node: %s\n", text)
+	}
+	return exitCode(err)
+}
+
+// exit is an error with an exit code. Its text may be empty when everything
+// was said already.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &exit{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+func exitCode(err error) int {
+	var e *exit
+	switch {
+	case errors.Is(err, journal.ErrFatal) && errors.Is(err, syscall.ENOSPC):
+		return ExitFull
+	case errors.Is(err, journal.ErrFatal):
+		return ExitStorage
+	case errors.As(err, &e):
+		return e.code
+	case errors.Is(err, journal.ErrCorrupt):
+		return ExitDamage
+	}
+	return ExitFailed
+}
+
+// app is one run of the command line.
+type app struct {
+	registry *actors.Registry
+	streams  Streams
+
+	data   string
+	output string
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "toka-node",
+		Short: "Journal, follow, verify and replay what agents did",
+		Long: `toka-node works on a journal of events: a directory that holds what agents did,
+each event with links to the events that caused it.
+
+Exit codes: 0 done; 1 failed, or some input was rejected; 2 usage; 3 damage or a
+divergence was found; 70 the storage failed; 74 the disk is full; 78 the journal
+was not opened.`,
+		Example: `  toka-node demo
+  toka-node log --data ./data --limit 20`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("unknown command %q; run toka-node --help for a list", args[0])
+			}
+			return c.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage("%w; run %s --help", err, c.CommandPath())
+	})
+	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand())
+	return root
+}
+
+// withData gives a command the flags that name a journal and an output.
+func (a *app) withData(c *cobra.Command) *cobra.Command {
+	c.Flags().StringVar(&a.data, "data", "./data", "directory of the journal")
+	return a.withOutput(c)
+}
+
+func (a *app) withOutput(c *cobra.Command) *cobra.Command {
+	c.Flags().StringVarP(&a.output, "output", "o", "table", "output: table or json")
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if a.output != "table" && a.output != "json" {
+			return usage("output %q: use table or json", a.output)
+		}
+		return run(c, args)
+	}
+	return c
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// args checks the number of arguments; what names them in the error.
+func args(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if len(given) != n {
+			return usage("%s takes %s; run %s --help", c.CommandPath(), what, c.CommandPath())
+		}
+		return nil
+	}
+}
+
+// open opens the journal of --data. Reading commands set MustExist.
+func (a *app) open(o journal.Options) (*journal.Journal, error) {
+	j, err := journal.Open(a.data, o)
+	if err != nil {
+		return nil, &exit{ExitRefused, err}
+	}
+	return j, nil
+}
+
+// read opens an existing journal for a command that changes nothing.
+func (a *app) read(f func(j *journal.Journal) error) error {
+	j, err := a.open(journal.Options{MustExist: true})
+	if err != nil {
+		return err
+	}
+	err = f(j)
+	if closeErr := j.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// lines joins lines of help text.
+func lines(ls ...string) string { return "  " + strings.Join(ls, "\n  ") }
