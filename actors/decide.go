@@ -100,7 +100,11 @@ func (c *cell) commandDraft(m *message, now time.Time) (events.Draft, error) {
 	d.Correlation = m.correlation
 	var err error
 	d.Parents, err = c.sys.resolve(m.causes)
-	return d, err
+	// Signed here and not only when it is written: what the command causes
+	// commits to its digest.
+	ds := []events.Draft{d}
+	c.sign(ds)
+	return ds[0], err
 }
 
 // deferred makes a command wait for an earlier one with the same id that is

@@ -359,8 +359,8 @@ func TestPowerCut(t *testing.T) {
 		name                    string
 		writers, writes, stride int
 	}{
-		{"one writer", 1, 200, 1},
-		{"eight writers", 8, 60, 1},
+		{"one writer", 1, 40, 20},
+		{"eight writers", 8, 10, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &crashRun{t: t, disk: disktest.New(), stride: int64(tt.stride), percents: []int{0, 50, 100}}
