@@ -208,9 +208,21 @@ func Open(dir string, opts Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.recover(); err != nil {
-		_ = j.store.close()
-		return nil, fmt.Errorf("open %s: %w", dir, err)
+	// Recovery writes to the index, so like opening it may never return.
+	recovered := make(chan error, 1)
+	go func() { recovered <- j.recover() }()
+	select {
+	case err = <-recovered:
+		if err != nil {
+			_ = j.store.close()
+			return nil, fmt.Errorf("open %s: %w", dir, err)
+		}
+		err = j.store.run()
+	case err = <-j.store.failed:
+	}
+	if err != nil {
+		j.store.abandon()
+		return nil, j.store.denied("open", err)
 	}
 	groups := make(chan *group)
 	j.committed.Add(4)
@@ -254,7 +266,14 @@ func (j *Journal) Close() error {
 			defer j.readers.Unlock()
 			// The index has no log of its own: what is in memory goes to its
 			// tables now or is rebuilt at the next start.
-			j.closeErr = errors.Join(j.store.index.Flush(), j.store.close())
+			closed := make(chan error, 1)
+			go func() { closed <- errors.Join(j.store.index.Flush(), j.store.close()) }()
+			select {
+			case j.closeErr = <-closed:
+			case <-j.failed:
+				j.store.abandon()
+				j.closeErr = j.Err()
+			}
 		}
 		j.mark.end()
 	})

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 const (
 	formatName = "TOKA"
 	lockName   = "LOCK"
+	logDir     = "log"
+	indexDir   = "index"
 	holderName = "HOLDER"
 	formatText = "toka journal format "
 )
@@ -43,14 +46,23 @@ type store struct {
 	epoch uint32
 	id    [16]byte // the journal's own id; an index of another journal is not used
 
+	locksMu sync.Mutex
 	locks   []io.Closer
 	corrupt atomic.Pointer[error]
+
+	// Where the guard's report of a failure goes: until run was called into
+	// failed, for Open to return, and then to onFailure.
+	failureMu sync.Mutex
+	running   bool
+	failed    chan error // capacity 1
+	onFailure func(error)
 }
 
 // openStore takes hold of dir and opens what is in it, creating it if it is
-// empty and create is set. onFailure is called once if the storage fails.
+// empty and create is set. onFailure is called once if the storage fails after
+// run was called.
 func openStore(dir string, v *disk.Volume, level Level, create bool, memTable uint64, log *slog.Logger, onFailure func(error)) (_ *store, err error) {
-	s := &store{dir: dir, fs: v.FS, memTable: memTable}
+	s := &store{dir: dir, fs: v.FS, memTable: memTable, failed: make(chan error, 1), onFailure: onFailure}
 	fresh, err := s.inspect(create)
 	if err != nil {
 		return nil, err
@@ -61,7 +73,7 @@ func openStore(dir string, v *disk.Volume, level Level, create bool, memTable ui
 		}
 	}()
 	if fresh {
-		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+		if err := s.makeDir(); err != nil {
 			return nil, s.denied("create", err)
 		}
 	}
@@ -73,39 +85,102 @@ func openStore(dir string, v *disk.Volume, level Level, create bool, memTable ui
 			return nil, s.denied("write to", err)
 		}
 	}
+	locks, err := s.takeEngines()
+	if err != nil {
+		return nil, err
+	}
 
 	// The engines open on a goroutine of their own: a change that fails in
 	// there is parked and never returns, and the failure comes this way.
-	failed := make(chan error, 1)
-	opened := make(chan error, 1)
-	var running atomic.Bool
-	s.guard = disk.NewGuard(v, level == LevelOS, func(err error) {
-		if running.Load() {
-			onFailure(err)
-			return
-		}
-		failed <- err
-	})
-	go func() { opened <- s.openEngines(log) }()
+	s.guard = disk.NewGuard(v, level == LevelOS, s.fail)
+	opened := make(chan engines, 1)
+	go func() { opened <- s.openEngines(locks, log) }()
 	select {
-	case err = <-opened:
-	case err = <-failed:
+	case e := <-opened:
+		if e.err != nil {
+			e.close()
+			return nil, e.err
+		}
+		s.log, s.index, s.epoch, s.id = e.log, e.index, e.epoch, e.id
+	case err = <-s.failed:
 		s.guard.Abandon()
-		s.log, s.index = nil, nil
-		err = s.denied("open", err)
-	}
-	running.Store(true)
-	if err != nil {
-		if s.log != nil {
-			_ = s.log.Close()
-		}
-		if s.index != nil {
-			_ = s.index.Close()
-		}
-		return nil, err
+		return nil, s.denied("open", err)
 	}
 	s.writeHolder()
 	return s, nil
+}
+
+// fail is where the guard reports a failure.
+func (s *store) fail(err error) {
+	s.failureMu.Lock()
+	running := s.running
+	if !running {
+		s.failed <- err
+	}
+	s.failureMu.Unlock()
+	if running {
+		s.onFailure(err)
+	}
+}
+
+// run hands failures to onFailure from now on, or returns the one that came
+// before.
+func (s *store) run() error {
+	s.failureMu.Lock()
+	defer s.failureMu.Unlock()
+	select {
+	case err := <-s.failed:
+		return err
+	default:
+		s.running = true
+		return nil
+	}
+}
+
+// makeDir creates the directory and makes the entries of all that it created
+// durable, each in its parent: a file that was synced is gone after a power
+// cut if the entry of a directory above it is.
+func (s *store) makeDir() error {
+	created := []string{s.dir} // also if it is there: a start that was cut off may have left it
+	for d := s.parent(s.dir); d != ""; d = s.parent(d) {
+		if _, err := s.fs.Stat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		created = append(created, d)
+	}
+	if err := s.fs.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range created {
+		if d = s.parent(d); d == "" {
+			continue
+		}
+		if err := s.syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parent returns the directory that path lies in, "" if there is none. In
+// memory, where there is no working directory, that is the root.
+func (s *store) parent(path string) string {
+	d := s.fs.PathDir(path)
+	if d == path {
+		return ""
+	}
+	if _, err := s.fs.Stat(d); d == "." && err != nil {
+		return "/"
+	}
+	return d
+}
+
+func (s *store) syncDir(path string) error {
+	d, err := s.fs.OpenDir(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // inspect reads what is at dir without changing anything.
@@ -179,11 +254,7 @@ func (s *store) writeFormat() error {
 	if err := s.fs.Rename(path+".new", path); err != nil {
 		return err
 	}
-	d, err := s.fs.OpenDir(s.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return s.syncDir(s.dir)
 }
 
 // writeHolder leaves a hint for error messages; nothing depends on it.
@@ -222,23 +293,64 @@ func (s *store) denied(what string, err error) error {
 // nothing is left to cache blocks in, and each look-up goes to the disk.
 const cacheBytes = 256 << 20
 
-func (s *store) openEngines(log *slog.Logger) (err error) {
+// engines is what openEngines found or begun.
+type engines struct {
+	log, index *pebble.DB
+	epoch      uint32
+	id         [16]byte
+	err        error
+}
+
+func (e *engines) close() {
+	for _, db := range []*pebble.DB{e.log, e.index} {
+		if db != nil {
+			_ = db.Close()
+		}
+	}
+}
+
+// takeEngines makes and locks the directories of the log and the index.
+func (s *store) takeEngines() ([]*pebble.Lock, error) {
+	var locks []*pebble.Lock
+	for _, name := range []string{logDir, indexDir} {
+		dir := s.fs.PathJoin(s.dir, name)
+		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+			return nil, s.denied("create "+name+" in", err)
+		}
+		lock, err := pebble.LockDirectory(dir, s.fs)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, s.denied("write to", err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", dir, ErrHeld, err)
+		}
+		locks = append(locks, lock)
+		s.locks = append(s.locks, lock)
+	}
+	if err := s.syncDir(s.dir); err != nil {
+		return nil, s.denied("write to", err)
+	}
+	return locks, nil
+}
+
+// openEngines may never return, and then must not have touched s.
+func (s *store) openEngines(locks []*pebble.Lock, log *slog.Logger) (e engines) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	s.log, err = s.openEngine("log", cache, log, func(o *pebble.Options) {
+	e.log, e.err = s.openEngine(logDir, locks[0], cache, log, func(o *pebble.Options) {
 		o.MemTableSize = 32 << 20
 		// Records arrive in key order and are never overwritten, so the
 		// tables do not overlap and compaction has nearly nothing to do;
 		// larger tables keep their number small.
 		o.TargetFileSizes[0] = 64 << 20
 	})
-	if err != nil {
-		return err
+	if e.err != nil {
+		return e
 	}
-	if err := s.readMeta(); err != nil {
-		return err
+	if e.err = e.readMeta(s.dir); e.err != nil {
+		return e
 	}
-	s.index, err = s.openEngine("index", cache, log, func(o *pebble.Options) {
+	e.index, e.err = s.openEngine(indexDir, locks[1], cache, log, func(o *pebble.Options) {
 		// What is not in the tables is rebuilt from the log: a second
 		// write-ahead log would only say again what the first one holds.
 		o.DisableWAL = true
@@ -248,19 +360,11 @@ func (s *store) openEngines(log *slog.Logger) (err error) {
 			o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		}
 	})
-	return err
+	return e
 }
 
-func (s *store) openEngine(name string, cache *pebble.Cache, log *slog.Logger, set func(*pebble.Options)) (*pebble.DB, error) {
+func (s *store) openEngine(name string, lock *pebble.Lock, cache *pebble.Cache, log *slog.Logger, set func(*pebble.Options)) (*pebble.DB, error) {
 	dir := s.fs.PathJoin(s.dir, name)
-	if err := s.fs.MkdirAll(dir, 0o700); err != nil {
-		return nil, s.denied("create "+name+" in", err)
-	}
-	lock, err := pebble.LockDirectory(dir, s.fs)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", dir, ErrHeld, err)
-	}
-	s.locks = append(s.locks, lock)
 	logger := engineLogger{log: log.With("engine", name), guard: s.guard}
 	o := &pebble.Options{
 		FS:    s.guard,
@@ -299,27 +403,27 @@ func (s *store) openEngine(name string, cache *pebble.Cache, log *slog.Logger, s
 }
 
 // readMeta reads the journal's epoch and id, or begins epoch 1.
-func (s *store) readMeta() error {
-	v, closer, err := s.log.Get([]byte{logMeta})
+func (e *engines) readMeta(dir string) error {
+	v, closer, err := e.log.Get([]byte{logMeta})
 	if errors.Is(err, pebble.ErrNotFound) {
 		u, err := uuid.NewRandom()
 		if err != nil {
-			return fmt.Errorf("%s: draw an id: %w", s.dir, err)
+			return fmt.Errorf("%s: draw an id: %w", dir, err)
 		}
-		s.epoch, s.id = 1, u
+		e.epoch, e.id = 1, u
 		b := binary.BigEndian.AppendUint32(nil, Format)
-		b = binary.BigEndian.AppendUint32(b, s.epoch)
-		return s.log.Set([]byte{logMeta}, append(b, s.id[:]...), pebble.Sync)
+		b = binary.BigEndian.AppendUint32(b, e.epoch)
+		return e.log.Set([]byte{logMeta}, append(b, e.id[:]...), pebble.Sync)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: read meta: %w", s.dir, err)
+		return fmt.Errorf("%s: read meta: %w", dir, err)
 	}
 	defer closer.Close()
 	if len(v) != 24 || binary.BigEndian.Uint32(v) != Format {
-		return fmt.Errorf("%s: %w: the log's meta record has %d bytes", s.dir, ErrCorrupt, len(v))
+		return fmt.Errorf("%s: %w: the log's meta record has %d bytes", dir, ErrCorrupt, len(v))
 	}
-	s.epoch = binary.BigEndian.Uint32(v[4:])
-	copy(s.id[:], v[8:])
+	e.epoch = binary.BigEndian.Uint32(v[4:])
+	copy(e.id[:], v[8:])
 	return nil
 }
 
@@ -338,6 +442,8 @@ func (s *store) abandon() {
 }
 
 func (s *store) release() {
+	s.locksMu.Lock()
+	defer s.locksMu.Unlock()
 	if len(s.locks) > 0 {
 		_ = s.fs.Remove(s.fs.PathJoin(s.dir, holderName))
 	}
