@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,11 @@ type bus struct {
 	literal map[string][]*cell // by kind
 	pattern []*cell            // with at least one wildcard
 	members map[*cell]bool
-	saved   uint64
+	// detached are the members that the bus's checkpoint does not speak for:
+	// their own says where they are.
+	detached map[*cell]bool
+	saved    uint64
+	frozen   bool // the system is stopping: agents take nothing more
 
 	position atomic.Uint64 // everything up to here was handed over
 }
@@ -38,7 +43,7 @@ const saveEvery = time.Second
 func newBus(sys *System) *bus {
 	b := &bus{
 		sys: sys, box: newMailbox(16), checkpoint: "toka.bus/" + journal.NewID().String(),
-		literal: map[string][]*cell{}, members: map[*cell]bool{},
+		literal: map[string][]*cell{}, members: map[*cell]bool{}, detached: map[*cell]bool{},
 	}
 	start := sys.j.Position()
 	b.position.Store(start)
@@ -85,6 +90,9 @@ func (b *bus) pump(ctx context.Context) {
 
 // dispatch hands a run of events to the agents that want them.
 func (b *bus) dispatch(es []events.Event) {
+	if b.frozen {
+		return
+	}
 	for i := range es {
 		e := &es[i]
 		for _, c := range b.literal[e.Kind] {
@@ -94,6 +102,9 @@ func (b *bus) dispatch(es []events.Event) {
 			if c.wants(e) {
 				b.offer(c, e)
 			}
+		}
+		if b.frozen {
+			return // somebody's mailbox was closed, so not everybody has it
 		}
 		b.position.Store(e.Position)
 	}
@@ -113,21 +124,51 @@ func (b *bus) offer(c *cell, e *events.Event) {
 	b.sys.busy(-1)
 	if full {
 		b.lag(c)
+	} else {
+		b.frozen = true
 	}
 }
 
-// lag sets an agent aside: it stores where it stands, so that the bus's
-// checkpoint no longer speaks for it, and catches up by itself.
+// lag sets an agent aside. The bus's checkpoint may speak for it until it has
+// stored one of its own that says otherwise, so until then the bus waits for
+// it where it stands; then it catches up by itself.
 func (b *bus) lag(c *cell) {
 	c.live.Store(false)
-	b.sys.catchUp(c, c.delivered.Load())
+	from := c.delivered.Load()
+	c.control(func() {
+		c.spokenFor = false
+		err := b.sys.j.Submit(b.sys.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(c.handled.Load())}}, func(journal.Receipt, error) {})
+		if err != nil {
+			return // the journal is going down; the bus stays where the agent is
+		}
+		// The journal takes writes in order: what the bus stores from now on
+		// stands behind the agent's own checkpoint.
+		if b.do(b.sys.ctx, func() { b.detached[c] = true }) == nil {
+			b.sys.catchUp(c, from)
+		}
+	})
+}
+
+// retire lets go of an agent that was given up: what it has not dealt with is
+// there for it when it lives again. It is called on the agent's turn.
+func (b *bus) retire(c *cell) {
+	c.retired.Store(true)
+	c.spokenFor = false
+	err := b.sys.j.Submit(b.sys.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(c.handled.Load())}}, func(journal.Receipt, error) {})
+	if err != nil {
+		return // as in lag
+	}
+	_ = b.do(b.sys.ctx, func() {
+		c.live.Store(false)
+		b.detached[c] = true
+	})
 }
 
 // join takes an agent in that has been handed everything up to position. It
-// answers false with the bus's position if the bus is further already.
-func (b *bus) join(c *cell, position uint64) (uint64, bool) {
-	if at := b.position.Load(); at > position {
-		return at, false
+// answers false if the bus is further already.
+func (b *bus) join(c *cell, position uint64) bool {
+	if b.position.Load() > position {
+		return false
 	}
 	if !b.members[c] {
 		b.members[c] = true
@@ -146,16 +187,22 @@ func (b *bus) join(c *cell, position uint64) (uint64, bool) {
 			}
 		}
 	}
+	if c.retired.Load() {
+		return true
+	}
+	delete(b.detached, c)
 	c.live.Store(true)
-	return position, true
+	c.control(func() { c.spokenFor = true })
+	return true
 }
 
 // save stores how far everybody who keeps up has come.
 func (b *bus) save() {
 	low := b.position.Load()
 	for c := range b.members {
-		if c.live.Load() && c.handled.Load() < c.delivered.Load() {
-			low = min(low, c.handled.Load())
+		handled := c.handled.Load()
+		if !b.detached[c] && (!c.live.Load() || handled < c.delivered.Load()) {
+			low = min(low, handled)
 		}
 	}
 	if low <= b.saved {
@@ -205,28 +252,19 @@ func (c *cell) wants(e *events.Event) bool {
 // agent's mailbox, which the bus must not.
 func (s *System) catchUp(c *cell, from uint64) {
 	s.busy(1)
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
+	s.spin(func() {
 		defer s.busy(-1)
 		for {
 			reached, err := s.feed(c, from)
 			if err != nil {
-				if s.ctx.Err() == nil {
+				if s.ctx.Err() == nil && !errors.Is(err, ErrStopped) {
 					s.log.Error("agent cannot catch up", "agent", c.name, "err", err)
 				}
 				return
 			}
 			from = reached
 			joined := make(chan bool, 1)
-			if s.bus.do(s.ctx, func() {
-				at, ok := s.bus.join(c, from)
-				from = max(from, at)
-				if !ok {
-					from = reached
-				}
-				joined <- ok
-			}) != nil {
+			if s.bus.do(s.ctx, func() { joined <- s.bus.join(c, reached) }) != nil {
 				return
 			}
 			select {
@@ -239,7 +277,7 @@ func (s *System) catchUp(c *cell, from uint64) {
 				return
 			}
 		}
-	}()
+	})
 }
 
 // feed hands an agent everything after from that it wants, and returns how far
@@ -250,7 +288,7 @@ func (s *System) feed(c *cell, from uint64) (uint64, error) {
 		if err != nil {
 			return from, err
 		}
-		if e.Position > end {
+		if e.Position > end || c.retired.Load() {
 			break
 		}
 		if !c.wants(&e) {
@@ -271,6 +309,8 @@ func (s *System) caughtUp(c *cell, position uint64) {
 		if err != nil {
 			return
 		}
-		_ = s.j.Submit(s.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(max(position, c.handled.Load()))}}, func(journal.Receipt, error) {})
+		c.control(func() {
+			_ = s.j.Submit(s.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(max(position, c.handled.Load()))}}, func(journal.Receipt, error) {})
+		})
 	}})
 }

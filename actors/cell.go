@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,9 @@ type cell struct {
 	digested  uint64
 	history   supervisor.History
 	backlog   []*message // to be handled before the mailbox goes on
+	current   *message   // the one in hand
+	reacted   uint64     // position of the last event that the stream holds the end of
+	spokenFor bool       // the bus's checkpoint stands for this agent too
 
 	mu      sync.Mutex
 	pending []*pending // in the order of the journal
@@ -112,6 +116,8 @@ type cell struct {
 	delivered atomic.Uint64 // position of the last event put into the mailbox
 	handled   atomic.Uint64 // position of the last event dealt with, durably
 	live      atomic.Bool   // the bus hands events over; otherwise the actor catches up
+	retired   atomic.Bool   // it takes no more events: it was given up
+	well      atomic.Bool   // a message was dealt with since the last failure
 
 	restarts    atomic.Uint64
 	lastFailure atomic.Pointer[string]
@@ -123,6 +129,9 @@ type pending struct {
 	messages []*message
 	release  []func() // replies and sends, in order
 }
+
+// errGoexit is what becomes of a handler that ends its goroutine.
+var errGoexit = errors.New("the handler called runtime.Goexit")
 
 // post puts a message into the mailbox, waiting for room until ctx ends. From
 // here until done the message counts as unfinished.
@@ -147,17 +156,14 @@ func (c *cell) force(m *message) {
 
 func (c *cell) requeue(m *message) {
 	if !c.box.force(m) {
-		m.answer(Outcome{}, c.stopped())
-		c.done(m)
+		c.leave(m, c.stopped())
 	}
 }
 
 // control runs f on the actor's turn, gate or no gate.
 func (c *cell) control(f func()) {
 	c.sys.busy(1)
-	if !c.box.urgent(&message{kind: kindControl, run: f}) {
-		c.sys.busy(-1)
-	}
+	c.box.urgent(&message{kind: kindControl, run: f})
 }
 
 func (c *cell) stopped() error { return fmt.Errorf("agent %q: %w", c.name, ErrStopped) }
@@ -181,8 +187,16 @@ func (c *cell) query(ctx context.Context) (any, error) {
 }
 
 // turn handles one message from the mailbox and then whatever has to be
-// handled again. It never panics.
+// handled again. It never panics; if a handler ends the goroutine, the mailbox
+// goes on with another one.
 func (c *cell) turn(m *message) {
+	defer func() {
+		if m := c.current; m != nil {
+			c.current, m.fault = nil, errGoexit
+			c.backlog = append([]*message{m}, c.backlog...)
+			c.control(func() {})
+		}
+	}()
 	if m.kind == kindControl {
 		m.run()
 		c.sys.busy(-1)
@@ -192,7 +206,9 @@ func (c *cell) turn(m *message) {
 	for len(c.backlog) > 0 && !c.box.isGated() {
 		next := c.backlog[0]
 		c.backlog = c.backlog[1:]
+		c.current = next
 		c.handle(next)
+		c.current = nil
 	}
 }
 
@@ -200,16 +216,15 @@ func (c *cell) handle(m *message) {
 	if err := c.sys.j.Err(); err != nil && c.failure == nil {
 		c.giveUp(fmt.Errorf("agent %q: %w", c.name, err))
 	}
-	if c.failure == nil && !c.recovered {
+	if c.failure == nil && (!c.recovered || c.behind(m)) {
 		c.recover()
 	}
 	if c.failure != nil {
-		m.answer(Outcome{}, c.failure)
-		c.done(m)
+		c.leave(m, c.failure)
 		return
 	}
 	if fault := m.fault; fault != nil {
-		m.fault = nil
+		m.fault, m.attempts = nil, 0
 		c.fail(m, fault.Error(), "")
 		return
 	}
@@ -226,6 +241,23 @@ func (c *cell) handle(m *message) {
 	}
 }
 
+// behind reports whether somebody else has written to the stream. A write
+// would be refused for that; what journals nothing has to look. While writes
+// are pending there is no need: the answer waits for them, and they tell.
+func (c *cell) behind(m *message) bool {
+	if m.kind == kindRecord {
+		return false
+	}
+	c.mu.Lock()
+	quiet := len(c.pending) == 0 && !c.dirty
+	c.mu.Unlock()
+	if !quiet {
+		return false
+	}
+	n, _, err := c.sys.j.StreamVersion(c.name)
+	return err == nil && n != c.version
+}
+
 // finish ends a message that journals nothing.
 func (c *cell) finish(m *message, out Outcome, err error) {
 	c.settle(m, func() { m.answer(out, err) })
@@ -237,12 +269,12 @@ func (c *cell) settle(m *message, release func()) {
 	c.mu.Lock()
 	switch n := len(c.pending); {
 	case c.lost != nil:
+		lost := c.lost
 		c.mu.Unlock()
-		m.answer(Outcome{}, c.lost)
-		c.done(m)
+		c.leave(m, lost)
 	case c.dirty:
 		// What the answer rests on was refused after the turn began.
-		c.refused = append(c.refused, m)
+		c.postpone(m)
 		c.mu.Unlock()
 	case n > 0:
 		p := c.pending[n-1]
@@ -256,25 +288,52 @@ func (c *cell) settle(m *message, release func()) {
 	}
 }
 
-// done is the end of a message, however it went.
+// leave ends a message that was not dealt with. An event is still to be dealt
+// with when the agent lives again: neither its own checkpoint nor the bus's
+// may pass it.
+func (c *cell) leave(m *message, err error) {
+	m.answer(Outcome{}, err)
+	c.sys.busy(-1)
+}
+
+// done is the end of a message that was dealt with.
 func (c *cell) done(m *message) {
+	if m.kind != kindQuery {
+		c.well.Store(true)
+	}
 	if m.kind == kindEvent && m.event.Position > c.handled.Load() {
 		c.handled.Store(m.event.Position)
 	}
 	c.sys.busy(-1)
 }
 
-// enqueue notes a write as pending before it goes to the journal. It fails if
-// what the write rests on was refused meanwhile.
+// enqueue notes a write as pending before it goes to the journal. It fails,
+// and sees to the messages, if what the write rests on was refused meanwhile.
 func (c *cell) enqueue(p *pending) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dirty || c.lost != nil {
-		c.refused = append(c.refused, p.messages...)
+	if c.lost != nil {
+		for _, m := range p.messages {
+			c.leave(m, c.lost)
+		}
+		return false
+	}
+	if c.dirty {
+		c.postpone(p.messages...)
 		return false
 	}
 	c.pending = append(c.pending, p)
 	return true
+}
+
+// postpone keeps messages to be decided again, behind those of the writes that
+// are still to be refused; c.mu is held.
+func (c *cell) postpone(ms ...*message) {
+	if n := len(c.pending); n > 0 {
+		c.pending[n-1].messages = append(c.pending[n-1].messages, ms...)
+		return
+	}
+	c.refused = append(c.refused, ms...)
 }
 
 // dequeue takes back a write that the journal refused at the door.
@@ -296,12 +355,19 @@ func (c *cell) whenQuiet(f func()) {
 	f()
 }
 
-// settled is the journal's answer to the oldest pending write. A refused write
-// takes all that came after it along: they rest on it, and the journal refuses
-// them too (see journal.VersionAt).
+// settled is the journal's answer to a pending write. A refused write takes
+// all that came after it along: they rest on it, and the journal refuses them
+// too (see journal.VersionAt).
 func (c *cell) settled(p *pending, err error, release func()) {
 	c.mu.Lock()
-	c.pending = c.pending[1:]
+	if c.pending[0] == p {
+		c.pending = c.pending[1:]
+	} else {
+		// The answer to an older one waits for its intent, or a failing journal
+		// answers from several goroutines.
+		i := slices.Index(c.pending, p)
+		c.pending = slices.Delete(slices.Clone(c.pending), i, i+1)
+	}
 	if err != nil && !c.dirty {
 		c.dirty = true
 		m := p.messages[0]
@@ -311,7 +377,7 @@ func (c *cell) settled(p *pending, err error, release func()) {
 			m.fault = fmt.Errorf("%w: decided %d times, each time too late", ErrContended, m.attempts)
 		}
 	}
-	if errors.Is(err, journal.ErrFatal) {
+	if errors.Is(err, journal.ErrFatal) && c.lost == nil {
 		c.lost = fmt.Errorf("agent %q: %w", c.name, err)
 	}
 	good := !c.dirty
@@ -320,13 +386,14 @@ func (c *cell) settled(p *pending, err error, release func()) {
 	}
 	waiting := p.release
 	var orphans []*message
-	if c.lost != nil {
+	lost := c.lost
+	if lost != nil {
 		orphans, c.refused = c.refused, nil
 	}
 	var quiet []func()
 	if len(c.pending) == 0 {
 		quiet, c.quiet = c.quiet, nil
-		if c.dirty && c.lost == nil {
+		if c.dirty && lost == nil {
 			quiet = append(quiet, func() { c.control(c.reload) })
 		}
 	}
@@ -338,8 +405,7 @@ func (c *cell) settled(p *pending, err error, release func()) {
 		}
 	}
 	for _, m := range orphans {
-		m.answer(Outcome{}, c.lost)
-		c.done(m)
+		c.leave(m, lost)
 	}
 	for _, f := range quiet {
 		f()
@@ -369,4 +435,20 @@ func (c *cell) reload() {
 		again = append(again, m)
 	}
 	c.backlog = append(again, c.backlog...)
+}
+
+// end answers what will not be handled any more. It runs on the last turn.
+func (c *cell) end() {
+	stopped := c.stopped()
+	c.mu.Lock()
+	if c.lost == nil {
+		c.lost = stopped // also for what the journal has yet to refuse
+	}
+	left := append(c.refused, c.backlog...)
+	c.refused, c.backlog = nil, nil
+	c.mu.Unlock()
+	for _, m := range left {
+		c.leave(m, stopped)
+	}
+	c.stop()
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -48,7 +49,7 @@ func (c *cell) command(m *message) {
 		}
 		return sealed.Ref(), nil
 	}
-	t := &Turn{agent: c.name, now: now, cause: cause}
+	t := &Turn{agent: c.name, now: now, correlation: m.correlation, cause: cause}
 	dec, err, trace := c.run(t, m)
 	if trace != "" {
 		c.fail(m, err.Error(), trace)
@@ -65,12 +66,12 @@ func (c *cell) command(m *message) {
 			err = fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err)
 		}
 		c.finish(m, Outcome{}, err)
-		c.handledWell(m)
 		return
 	}
-	if len(t.emitted) == 0 {
+	// A command that only sends others is recorded all the same: it is their
+	// cause.
+	if len(t.emitted) == 0 && (len(t.sends) == 0 || !m.recorded.ID.IsZero()) {
 		c.settle(m, func() { m.answer(Outcome{}, nil); c.sendAll(t.sends) })
-		c.handledWell(m)
 		return
 	}
 	drafts := t.emitted
@@ -82,11 +83,6 @@ func (c *cell) command(m *message) {
 			return
 		}
 		drafts, skip = append([]events.Draft{d}, drafts...), 1
-	}
-	for i := range drafts {
-		if drafts[i].Correlation == "" {
-			drafts[i].Correlation = m.correlation
-		}
 	}
 	c.write(m, t, dec, drafts, nil, func(r journal.Receipt) { m.answer(Outcome{Events: r.Events[skip:]}, nil) })
 }
@@ -135,7 +131,6 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 	if kind, ok := commandKind(e.Kind); !ok || e.Stream != c.name || kind != m.encoded.Kind {
 		return Outcome{}, true, fmt.Errorf("agent %q: command id %s: %w: it is %s in stream %q", c.name, m.id, journal.ErrIDConflict, e.Kind, e.Stream)
 	}
-	out.Duplicate = true
 	for next, err := range c.sys.j.ReadStream(ctx, c.name, e.StreamPosition) {
 		if err != nil {
 			return Outcome{}, true, err
@@ -147,19 +142,35 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 			continue
 		}
 		if next.Kind == kindParked {
-			return Outcome{}, true, &FailedError{Agent: c.name, Event: next.ID, Reason: "it was parked when it was first sent"}
+			var p failurePayload
+			_ = json.Unmarshal(next.Payload, &p) // it is our own; what is missing is only missing
+			return Outcome{}, true, &FailedError{Agent: c.name, Event: next.ID, Attempts: p.Attempt, Reason: p.Reason}
 		}
 		if !events.SystemKind(next.Kind) {
 			out.Events = append(out.Events, next)
 		}
 	}
+	if len(out.Events) == 0 {
+		// It was journaled because it failed, and nothing came of it yet: it is
+		// decided as it was recorded.
+		m.recorded, m.at, m.correlation, m.command = e.Ref(), e.Time, e.Correlation, nil
+		m.encoded = events.Draft{Kind: m.encoded.Kind, SchemaVersion: e.SchemaVersion, ContentType: e.ContentType, Payload: e.Payload}
+		return Outcome{}, false, nil
+	}
+	out.Duplicate = true
 	return out, true, nil
 }
 
 // react hands an event to an agent.
 func (c *cell) react(m *message) {
+	if m.event.Position <= c.reacted {
+		// Its checkpoint is gone, but the stream itself says that the agent
+		// has dealt with this event or a later one.
+		c.settle(m, func() {})
+		return
+	}
 	ref := m.event.Ref()
-	t := &Turn{agent: c.name, now: m.event.RecordTime, cause: func() (events.Ref, error) { return ref, nil }}
+	t := &Turn{agent: c.name, now: m.event.RecordTime, correlation: m.event.Correlation, cause: func() (events.Ref, error) { return ref, nil }}
 	dec, err, trace := c.run(t, m)
 	if err == nil {
 		err = t.err
@@ -168,15 +179,9 @@ func (c *cell) react(m *message) {
 		c.fail(m, err.Error(), trace)
 		return
 	}
-	c.handledWell(m)
 	if len(t.emitted) == 0 {
 		c.settle(m, func() { c.sendAll(t.sends) })
 		return
-	}
-	for i := range t.emitted {
-		if t.emitted[i].Correlation == "" {
-			t.emitted[i].Correlation = m.event.Correlation
-		}
 	}
 	c.write(m, t, dec, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
 }
@@ -184,7 +189,7 @@ func (c *cell) react(m *message) {
 // checkpoint says that the agent has dealt with everything up to a position.
 func (c *cell) checkpoint(position uint64) journal.Checkpoint {
 	cp := journal.Checkpoint{Name: checkpointName(c.name), Position: position}
-	if c.live.Load() {
+	if c.spokenFor {
 		cp.Via = c.sys.bus.checkpoint
 	}
 	return cp
@@ -192,8 +197,8 @@ func (c *cell) checkpoint(position uint64) journal.Checkpoint {
 
 func checkpointName(agent string) string { return agent }
 
-// run calls the handler. A panic, and a Goexit that would otherwise end the
-// mailbox's goroutine, come back as an error with a stack.
+// run calls the handler. A panic comes back as an error with a stack; turn
+// sees to a Goexit.
 func (c *cell) run(t *Turn, m *message) (dec decision, err error, trace string) {
 	type result struct {
 		dec   decision
@@ -235,7 +240,11 @@ func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, c
 	})
 	if err != nil {
 		c.dequeue()
-		if m.kind == kindEvent && errors.Is(err, events.ErrInvalid) {
+		switch down := errors.Is(err, journal.ErrFatal) || errors.Is(err, journal.ErrClosed) || c.sys.ctx.Err() != nil; {
+		case m.kind == kindEvent && down:
+			c.leave(m, err)
+			return
+		case m.kind == kindEvent:
 			c.fail(m, err.Error(), "")
 			return
 		}
@@ -244,7 +253,6 @@ func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, c
 	}
 	dec.commit()
 	c.version, c.head, c.begun = version, drafts[len(drafts)-1].ID, true
-	c.handledWell(m)
 }
 
 // expect pins the stream to the very event that the state rests on.
@@ -268,13 +276,14 @@ func (c *cell) sign(drafts []events.Draft) {
 	d.Extensions = ext
 }
 
-func (c *cell) handledWell(m *message) {
-	c.history = c.sys.opts.Supervision.Handled(c.history, m.name())
-}
-
 func (c *cell) sendAll(sends []send) {
 	for _, s := range sends {
-		s.to.force(s.message)
+		to, err := s.to(c.sys)
+		if err != nil {
+			c.sys.log.Warn("a command could not be sent", "agent", c.name, "err", err)
+			continue
+		}
+		to.force(s.message)
 	}
 }
 

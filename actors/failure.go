@@ -24,6 +24,9 @@ const (
 // its stream.
 func (c *cell) fail(m *message, reason, trace string) {
 	now := c.sys.now()
+	if c.well.Swap(false) {
+		c.history = c.sys.opts.Supervision.Handled(c.history, "")
+	}
 	d, history := c.sys.opts.Supervision.Decide(c.history, supervisor.Failure{Message: m.name(), Reason: reason}, now, c.sys.random())
 	c.history = history
 	c.restarts.Add(1)
@@ -34,7 +37,7 @@ func (c *cell) fail(m *message, reason, trace string) {
 	c.box.gate(true)
 	resume := func(failure events.ID) {
 		c.control(func() {
-			if m.kind == kindCommand && m.recorded.ID.IsZero() {
+			if m.kind == kindCommand && !failure.IsZero() {
 				m.recorded = cause
 			}
 			switch d.Action {
@@ -42,6 +45,7 @@ func (c *cell) fail(m *message, reason, trace string) {
 				c.drop(m)
 				m.answer(Outcome{}, &FailedError{Agent: c.name, Event: failure, Attempts: d.Attempt, Reason: reason})
 				c.done(m)
+				c.well.Store(false)
 			case supervisor.Escalate:
 				c.giveUp(fmt.Errorf("agent %q: %w: %s: %s", c.name, ErrStopped, d.Reason, reason))
 			}
@@ -72,7 +76,6 @@ func (c *cell) fail(m *message, reason, trace string) {
 		})
 	}
 	if err != nil {
-		cause = events.Ref{}
 		c.sys.log.Error("a failure could not be journaled", "agent", c.name, "err", err)
 		wait(events.ID{})
 	}
@@ -83,9 +86,10 @@ func (c *cell) fail(m *message, reason, trace string) {
 // cause. cause is the reference to the message's event.
 func (c *cell) failureWrite(m *message, d supervisor.Directive, now time.Time, reason, trace string) (w journal.Write, cause events.Ref, err error) {
 	w.Authority = authority.System()
+	correlation := m.correlation
 	switch {
 	case m.kind == kindEvent:
-		cause = m.event.Ref()
+		cause, correlation = m.event.Ref(), m.event.Correlation
 	case !m.recorded.ID.IsZero():
 		cause = m.recorded
 	default:
@@ -110,7 +114,7 @@ func (c *cell) failureWrite(m *message, d supervisor.Directive, now time.Time, r
 		Payload: failurePayload{
 			Reason: reason, Attempt: d.Attempt, Action: d.Action.String(), Behaviour: c.b.key(), Why: d.Reason, Stack: trace,
 		}.encode(),
-		Parents: []events.Ref{cause}, Trigger: cause.ID, Correlation: m.correlation,
+		Parents: []events.Ref{cause}, Trigger: cause.ID, Correlation: correlation,
 	})
 	if len(w.Events) == 1 {
 		c.sign(w.Events)

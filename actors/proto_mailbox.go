@@ -24,7 +24,8 @@ type mailbox struct {
 	queue  []*message
 	head   int // queue[:head] is taken
 	room   chan struct{}
-	closed bool
+	closed bool // to those outside
+	over   bool // to all but urgent messages
 	shut   bool
 	active bool
 	ready  bool // Start was called
@@ -84,7 +85,7 @@ func (b *mailbox) try(m *message) (full, ok bool) {
 
 func (b *mailbox) force(m *message) bool {
 	b.mu.Lock()
-	if b.closed {
+	if b.over {
 		b.mu.Unlock()
 		return false
 	}
@@ -93,30 +94,27 @@ func (b *mailbox) force(m *message) bool {
 	return true
 }
 
-// urgent works on a closed mailbox too: what was accepted must come to an end.
-func (b *mailbox) urgent(m *message) bool {
+// urgent works on a drained mailbox too: what was accepted must come to an end.
+func (b *mailbox) urgent(m *message) {
 	b.mu.Lock()
 	b.first = append(b.first, m)
 	b.wake()
-	return true
 }
 
-// close takes no more messages but last, which is delivered behind all others.
-func (b *mailbox) close(last *message) {
-	b.mu.Lock()
-	if !b.closed {
-		b.closed = true
-		b.queue = append(b.queue, last)
-		b.makeRoom()
-	}
-	b.wake()
-}
-
-// drain takes everything out that was not delivered.
-func (b *mailbox) drain() []*message {
+// close takes no more messages from outside; what these lead to is still let in.
+func (b *mailbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	b.makeRoom()
+}
+
+// drain takes everything out that was not delivered and nothing in but what is
+// urgent.
+func (b *mailbox) drain() []*message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed, b.over = true, true
 	left := append([]*message(nil), b.queue[b.head:]...)
 	b.queue, b.head = nil, 0
 	b.makeRoom()
@@ -163,6 +161,13 @@ func (b *mailbox) makeRoom() {
 const turnsPerRun = 256
 
 func (b *mailbox) run() {
+	// Deferred, because a handler may end the goroutine.
+	again := true
+	defer func() {
+		if again {
+			b.dispatcher.Schedule(b.run)
+		}
+	}()
 	for range turnsPerRun {
 		b.mu.Lock()
 		switch {
@@ -191,12 +196,11 @@ func (b *mailbox) run() {
 			b.mu.Unlock()
 			b.invoker.InvokeUserMessage(m)
 		default:
-			b.active = false
+			b.active, again = false, false
 			b.mu.Unlock()
 			return
 		}
 	}
-	b.dispatcher.Schedule(b.run)
 }
 
 // PostUserMessage implements actor.Mailbox. Nothing of ours comes this way;

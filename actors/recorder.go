@@ -41,7 +41,19 @@ func SpawnRecorder(sys *System, name string) (*Recorder, error) {
 // with it too.
 func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome, error)) error {
 	submitted := make(chan error, 1)
-	m := &message{kind: kindRecord, encoded: d, reply: done, submitted: func(err error) { submitted <- err }}
+	first := func(err error) {
+		select {
+		case submitted <- err:
+		default:
+		}
+	}
+	m := &message{kind: kindRecord, encoded: d, submitted: first}
+	m.reply = func(out Outcome, err error) {
+		done(out, err)
+		if err != nil {
+			first(err) // it may have been answered without ever being submitted
+		}
+	}
 	if err := r.cell.post(ctx, m); err != nil {
 		done(Outcome{}, err)
 		return err

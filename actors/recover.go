@@ -10,12 +10,15 @@ import (
 // recover folds the stream. It runs on a turn; the messages behind it wait.
 func (c *cell) recover() {
 	c.sys.recovering <- struct{}{}
-	defer func() { <-c.sys.recovering }()
-	if err := c.fold(); err != nil {
-		c.giveUp(fmt.Errorf("agent %q: recover: %w", c.name, err))
-		return
-	}
-	c.recovered = true
+	err := errGoexit // stays if folding never returns
+	defer func() {
+		<-c.sys.recovering
+		if err != nil {
+			c.giveUp(fmt.Errorf("agent %q: recover: %w", c.name, err))
+		}
+	}()
+	err = c.fold()
+	c.recovered = err == nil
 }
 
 func (c *cell) fold() (err error) {
@@ -25,7 +28,7 @@ func (c *cell) fold() (err error) {
 		}
 	}()
 	c.runner.reset()
-	c.version, c.head, c.begun = 0, events.ID{}, false
+	c.version, c.head, c.begun, c.reacted = 0, events.ID{}, false, 0
 	for e, err := range c.sys.j.ReadStream(context.Background(), c.name, 0) {
 		if err != nil {
 			return err
@@ -42,8 +45,24 @@ func (c *cell) fold() (err error) {
 			return fmt.Errorf("position %d: %w", e.Position, err)
 		}
 		c.version, c.head = e.StreamPosition, e.ID
+		c.reacted = max(c.reacted, c.endOf(&e))
 	}
 	return nil
+}
+
+// endOf returns the position of the event that the agent had dealt with when
+// it journaled e, 0 if e says nothing of the kind. An agent deals with events
+// in the order of the journal, so all earlier ones were dealt with too.
+func (c *cell) endOf(e *events.Event) uint64 {
+	if len(c.b.patterns) == 0 || e.Trigger.IsZero() {
+		return 0
+	}
+	for _, p := range e.Parents {
+		if p.ID == e.Trigger && (e.Kind == kindParked || e.ID == events.EmittedID(p.Digest, c.name, 0)) {
+			return p.Position
+		}
+	}
+	return 0
 }
 
 // giveUp ends the actor: every message from now on gets err.
@@ -52,4 +71,7 @@ func (c *cell) giveUp(err error) {
 	text := err.Error()
 	c.lastFailure.Store(&text)
 	c.sys.log.Error("agent is given up", "agent", c.name, "err", err)
+	if len(c.b.patterns) > 0 {
+		c.sys.bus.retire(c)
+	}
 }

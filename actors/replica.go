@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"maps"
 	"slices"
 
 	"github.com/tokaworks/toka/events"
@@ -39,15 +39,17 @@ type Replica struct {
 	runner runner
 
 	version  uint64
-	trigger  events.ID      // what the events being compared react to
-	expected []events.Draft // what deciding it anew gave, still to be met
-	met      int            // how many were
-	at       uint64         // position of the last event of the group
-	failed   bool           // it is recorded to have failed
-	silent   bool           // nothing can be compared
+	broken   bool               // an event could not be folded: nothing more can be said
+	open     map[events.ID]bool // commands that are recorded to have failed and may still cause events
+	origin   events.Event       // what the events being compared react to, without its payload
+	expected []events.Draft     // what deciding it anew gave; emptied as it is met
+	met      int                // how many of them were met
+	at       uint64             // position of the last event of the group
+	failed   bool               // it is recorded to have failed
 
-	Decided uint64 // commands and reactions that were decided again
-	Folded  uint64 // events that were folded into state
+	Decided   uint64 // commands and reactions that were decided again
+	Reactions uint64 // of these, reactions
+	Folded    uint64 // events that were folded into state
 }
 
 // NewReplica returns a replica of the actor of a stream.
@@ -73,171 +75,277 @@ func (x *Replica) State() any {
 	return x.runner.snapshot()
 }
 
+// Begin tells the replica whose stream it is, for one who knows before the
+// event that says so comes by. The key is NAME/VERSION. Before the first Next
+// it saves reading what stands before that event a second time.
+func (x *Replica) Begin(key string) error {
+	b, err := x.registry.find(key)
+	if err != nil {
+		return err
+	}
+	x.b, x.runner, x.open = &b, b.runner(), map[events.ID]bool{}
+	x.runner.reset()
+	return nil
+}
+
 // Next takes the next event of the stream and returns what diverges at it. An
-// error says why the replica cannot go on, such as ErrUnknownBehaviour.
-func (x *Replica) Next(ctx context.Context, e events.Event) (ds []Divergence, err error) {
+// event that cannot be folded is a divergence too, and the last one. An error
+// says why the replica cannot go on, such as ErrUnknownBehaviour.
+func (x *Replica) Next(ctx context.Context, e events.Event) ([]Divergence, error) {
 	if key, ok := e.Extensions[events.ExtBehaviour]; ok && x.b == nil {
 		if err := x.begin(ctx, key, e.StreamPosition); err != nil {
 			return nil, fmt.Errorf("stream %q, position %d: %w", x.stream, e.Position, err)
 		}
 	}
-	x.version = e.StreamPosition
-	if x.b == nil {
+	if x.b == nil || x.broken {
+		x.version = e.StreamPosition
 		return nil, nil
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("stream %q, position %d: folding panicked: %v\n%s", x.stream, e.Position, p, debug.Stack())
-		}
-	}()
-	if kind, ok := commandKind(e.Kind); ok {
+	var ds []Divergence
+	var err error
+	if _, ok := commandKind(e.Kind); ok {
 		ds = x.End()
-		x.command(e, kind)
-	} else if !events.SystemKind(e.Kind) && !e.Trigger.IsZero() {
-		if e.Trigger != x.trigger {
-			ds = x.End()
-			if err := x.reaction(ctx, e); err != nil {
-				return ds, err
-			}
+		x.command(e)
+	} else if events.SystemKind(e.Kind) {
+		x.failure(e)
+	} else if !e.Trigger.IsZero() {
+		if ds, err = x.caused(ctx, e); err != nil {
+			return ds, fmt.Errorf("stream %q, position %d: %w", x.stream, e.Position, err)
 		}
-		ds = append(ds, x.compare(e)...)
-	} else if events.SystemKind(e.Kind) && e.Trigger == x.trigger && x.met == 0 {
-		// The work is recorded to have failed. Why it did is not recorded, so
-		// that nothing came of it cannot be held against what it gives now.
-		x.failed = true
 	}
+	x.version = e.StreamPosition
 	x.Folded++
-	return ds, x.runner.apply(e)
+	if err := x.fold(e); err != nil {
+		x.broken = true
+		ds = append(ds, x.End()...)
+		ds = append(ds, Divergence{Position: e.Position, Agent: x.stream, Field: "state", Recorded: e.Kind, Produced: "error: " + err.Error()})
+	}
+	return ds, nil
 }
 
 // End closes the group of events that is being compared: what was produced and
-// is not recorded is a divergence.
+// is not recorded is a divergence. It is to be called after the last event.
 func (x *Replica) End() []Divergence {
 	var ds []Divergence
-	if !x.silent && x.met < len(x.expected) && (x.met > 0 || !x.failed) {
+	// Why a failure came about is not recorded, so that nothing came of the
+	// work then cannot be held against what it gives now.
+	if x.met < len(x.expected) && (x.met > 0 || !x.failed) {
 		ds = append(ds, Divergence{
 			Position: x.at, Agent: x.stream, Field: "events",
 			Recorded: fmt.Sprintf("%d", x.met), Produced: fmt.Sprintf("%d, the next of kind %s", len(x.expected), x.expected[x.met].Kind),
 		})
 	}
-	x.trigger, x.expected, x.met, x.failed, x.silent = events.ID{}, nil, 0, false, false
+	x.begun(events.Event{})
 	return ds
 }
 
 // Check compares a recorded state digest with the state as it is now. It is to
 // be called when the last event given to Next is the one that d stands after.
 func (x *Replica) Check(d journal.StateDigest, position uint64) []Divergence {
-	if x.b == nil || d.StreamPosition != x.version {
+	if x.b == nil || x.broken || d.StreamPosition != x.version {
 		return nil
 	}
-	b, err := x.runner.encoded()
-	if err != nil {
-		return []Divergence{{Position: position, Agent: x.stream, Field: "state", Recorded: d.Digest.Short(), Produced: err.Error()}}
+	produced := ""
+	if b, err := x.encoded(); err != nil {
+		produced = "error: " + err.Error()
+	} else if got := StateDigest(b); got != d.Digest {
+		produced = got.Short()
 	}
-	if got := StateDigest(b); got != d.Digest {
-		return []Divergence{{Position: position, Agent: x.stream, Field: "state", Recorded: d.Digest.Short(), Produced: got.Short()}}
+	if produced == "" {
+		return nil
 	}
-	return nil
+	return []Divergence{{Position: position, Agent: x.stream, Field: "state", Recorded: d.Digest.Short(), Produced: produced}}
+}
+
+func (x *Replica) encoded() (b []byte, err error) {
+	defer panicAsError(&err)
+	return x.runner.encoded()
+}
+
+func (x *Replica) fold(e events.Event) (err error) {
+	defer panicAsError(&err)
+	return x.runner.apply(e)
+}
+
+func panicAsError(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v", p)
+	}
 }
 
 // begin learns the stream's behaviour and folds what stands before.
 func (x *Replica) begin(ctx context.Context, key string, version uint64) error {
-	b, err := x.registry.find(key)
-	if err != nil {
+	if err := x.Begin(key); err != nil {
 		return err
 	}
-	x.b, x.runner = &b, b.runner()
-	x.runner.reset()
 	for e, err := range x.j.ReadStream(ctx, x.stream, 0) {
-		if err != nil {
+		if err != nil || e.StreamPosition >= version {
 			return err
 		}
-		if e.StreamPosition >= version {
-			return nil
-		}
-		if err := x.runner.apply(e); err != nil {
-			return err
+		if err := x.fold(e); err != nil {
+			return fmt.Errorf("position %d: %w", e.Position, err)
 		}
 	}
 	return nil
+}
+
+// failure notes that work is recorded to have failed. It comes again later, on
+// the state as it is then.
+func (x *Replica) failure(e events.Event) {
+	if e.Trigger.IsZero() {
+		return
+	}
+	if e.Trigger == x.origin.ID && x.met == 0 {
+		x.failed = true
+	}
+	switch e.Kind {
+	case kindFailed, kindStopped:
+		if len(x.b.patterns) == 0 { // an agent's reaction needs no record to be found again
+			x.open[e.Trigger] = true
+		}
+	case kindParked: // nothing more can come of it
+		delete(x.open, e.Trigger)
+		if e.Trigger == x.origin.ID {
+			x.expected = nil
+		}
+	}
+}
+
+// caused compares an event that names a trigger. It looks emitted if it reacts
+// to a command in its own stream, or if its id derives from its trigger; all
+// else was written from outside and is only folded.
+func (x *Replica) caused(ctx context.Context, e events.Event) ([]Divergence, error) {
+	same := e.Trigger == x.origin.ID
+	again := x.open[e.Trigger]
+	cause := x.origin
+	if !same || again {
+		var err error
+		if cause, err = x.j.ByID(ctx, e.Trigger); errors.Is(err, journal.ErrNotFound) {
+			return nil, nil
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	var ds []Divergence
+	if _, ok := commandKind(cause.Kind); ok && cause.Stream == x.stream {
+		if !same || again {
+			ds = x.End()
+			x.begun(cause)
+		}
+		if again {
+			delete(x.open, e.Trigger)
+			x.command(cause)
+			x.Decided-- // it is one command, however often it was tried
+		}
+		return append(ds, x.compare(e)...), nil
+	}
+	ordinal, ok := x.ordinal(cause, e.ID)
+	if !ok {
+		return nil, nil
+	}
+	if !same {
+		ds = x.End()
+		x.reaction(cause)
+		x.met = ordinal
+	}
+	return append(ds, x.compare(e)...), nil
+}
+
+// maxOrdinal bounds the search for the place of an event in a group that it
+// does not begin, which no honest stream holds.
+const maxOrdinal = 64
+
+// ordinal returns which of the agent's events about cause has that id.
+func (x *Replica) ordinal(cause events.Event, id events.ID) (int, bool) {
+	if len(x.b.patterns) == 0 || cause.Stream == x.stream {
+		return 0, false
+	}
+	if cause.ID == x.origin.ID && id == events.EmittedID(cause.Digest, x.stream, uint32(x.met)) {
+		return x.met, true
+	}
+	for n := range maxOrdinal {
+		if id == events.EmittedID(cause.Digest, x.stream, uint32(n)) {
+			return n, true
+		}
+	}
+	return 0, false
 }
 
 // command decides a recorded command anew.
-func (x *Replica) command(e events.Event, kind string) {
+func (x *Replica) command(e events.Event) {
+	kind, _ := commandKind(e.Kind)
 	m := &message{kind: kindCommand, id: e.ID, encoded: events.Draft{
 		Kind: kind, SchemaVersion: e.SchemaVersion, ContentType: e.ContentType, Payload: e.Payload,
 	}}
-	t := &Turn{agent: x.stream, now: e.Time, cause: func() (events.Ref, error) { return e.Ref(), nil }}
-	x.produce(e.ID, e.Position, t, m)
+	x.produce(e, &Turn{agent: x.stream, now: e.Time}, m)
 }
 
-// reaction does anew what an agent did about the event that e reacts to.
-func (x *Replica) reaction(ctx context.Context, e events.Event) error {
-	cause, err := x.j.ByID(ctx, e.Trigger)
-	if errors.Is(err, journal.ErrNotFound) {
-		x.trigger, x.silent = e.Trigger, true
-		return nil
+// reaction does anew what an agent did about an event.
+func (x *Replica) reaction(cause events.Event) {
+	if !(&cell{name: x.stream, b: *x.b}).wants(&cause) {
+		x.begun(cause) // it would never be handed that
+		return
 	}
-	if err != nil {
+	x.Reactions++
+	x.produce(cause, &Turn{agent: x.stream, now: cause.RecordTime}, &message{kind: kindEvent, event: cause})
+}
+
+func (x *Replica) produce(cause events.Event, t *Turn, m *message) {
+	x.begun(cause)
+	x.at = cause.Position
+	x.Decided++
+	t.cause = func() (events.Ref, error) { return cause.Ref(), nil }
+	decide := func() (err error) {
+		defer panicAsError(&err)
+		_, err = x.runner.decide(t, m)
 		return err
 	}
-	if len(x.b.patterns) == 0 || cause.Stream == x.stream || e.ID != events.EmittedID(cause.Digest, x.stream, 0) {
-		// Written from outside with a trigger of its own.
-		x.trigger, x.silent = e.Trigger, true
-		return nil
-	}
-	m := &message{kind: kindEvent, event: cause}
-	t := &Turn{agent: x.stream, now: cause.RecordTime, cause: func() (events.Ref, error) { return cause.Ref(), nil }}
-	x.produce(e.Trigger, e.Position, t, m)
-	return nil
-}
-
-func (x *Replica) produce(trigger events.ID, position uint64, t *Turn, m *message) {
-	x.trigger, x.at, x.met, x.expected, x.failed, x.silent = trigger, position, 0, nil, false, false
-	x.Decided++
-	defer func() {
-		if p := recover(); p != nil {
-			x.expected = []events.Draft{{Kind: fmt.Sprintf("panic: %v", p)}}
-		}
-	}()
-	if _, err := x.runner.decide(t, m); err != nil {
+	if err := decide(); err != nil {
 		x.expected = []events.Draft{{Kind: "error: " + err.Error()}}
 		return
 	}
 	x.expected = t.emitted
 }
 
+// begun starts a group of which nothing is expected yet.
+func (x *Replica) begun(cause events.Event) {
+	cause.Payload = nil
+	x.origin, x.expected, x.met, x.failed = cause, nil, 0, false
+}
+
 // compare holds a recorded event against what was produced in its place.
-func (x *Replica) compare(e events.Event) []Divergence {
-	x.at = e.Position
-	if x.silent {
-		return nil
-	}
-	if x.met >= len(x.expected) {
-		x.met++
-		return []Divergence{{Position: e.Position, Agent: x.stream, Field: "events", Recorded: e.Kind, Produced: "nothing"}}
-	}
-	d := x.expected[x.met]
-	x.met++
-	one := func(field, recorded, produced string) []Divergence {
-		if recorded == produced {
-			return nil
+func (x *Replica) compare(e events.Event) (ds []Divergence) {
+	one := func(field, recorded, produced string) bool {
+		if recorded != produced {
+			ds = append(ds, Divergence{Position: e.Position, Agent: x.stream, Field: field, Recorded: recorded, Produced: produced})
 		}
-		return []Divergence{{Position: e.Position, Agent: x.stream, Field: field, Recorded: recorded, Produced: produced}}
+		return recorded == produced
 	}
-	ds := one("kind", e.Kind, d.Kind)
-	if ds != nil {
+	x.at = e.Position
+	x.met++
+	if x.met > len(x.expected) {
+		one("events", e.Kind, "nothing")
 		return ds
 	}
-	ds = slices.Concat(ds,
-		one("schema version", fmt.Sprint(e.SchemaVersion), fmt.Sprint(d.SchemaVersion)),
-		one("content type", e.ContentType, d.ContentType),
-		one("payload", clipped(e.Payload), clipped(d.Payload)),
-		one("time", e.Time.UTC().String(), d.Time.UTC().String()),
-		one("parents", parentIDs(e.Parents), parentIDs(d.Parents)),
-	)
+	d := x.expected[x.met-1]
+	x.expected[x.met-1] = events.Draft{}
+	if !one("kind", e.Kind, d.Kind) {
+		return ds
+	}
+	if d.Correlation == "" {
+		d.Correlation = x.origin.Correlation
+	}
+	extensions := maps.Clone(e.Extensions)
+	delete(extensions, events.ExtBehaviour)
+	one("schema version", fmt.Sprint(e.SchemaVersion), fmt.Sprint(d.SchemaVersion))
+	one("content type", e.ContentType, d.ContentType)
+	one("payload", clipped(e.Payload), clipped(d.Payload))
+	one("time", e.Time.UTC().String(), d.Time.UTC().String())
+	one("parents", parentIDs(e.Parents), parentIDs(d.Parents))
+	one("correlation", e.Correlation, d.Correlation)
+	one("extensions", fmt.Sprint(extensions), fmt.Sprint(d.Extensions))
 	if ds == nil {
-		ds = one("id", e.ID.String(), d.ID.String())
+		one("id", e.ID.String(), d.ID.String())
 	}
 	return ds
 }

@@ -129,18 +129,34 @@ func (r *Ref[S, C]) Tell(ctx context.Context, command C, opts ...CommandOption) 
 // durable, caused by the event in hand, under an id that derives from the
 // cause: a reaction that is repeated after a crash sends the same command.
 func (r *Ref[S, C]) Send(t *Turn, command C) error {
+	to := r.cell
+	return sendFrom(t, r.commands, to.name, command, func(*System) (*cell, error) { return to, nil })
+}
+
+// Send is Ref.Send to the resource of that name, which is made live when the
+// command goes out, if it is not. It needs no system at hand: a reaction that
+// sends this way can be done again by a replay.
+func (r *Resource[S, C, E]) Send(t *Turn, name string, command C) error {
+	if err := checkActor(name); err != nil {
+		return err
+	}
+	return sendFrom(t, r.Commands, name, command, func(sys *System) (*cell, error) { return sys.reach(r.describe(), name) })
+}
+
+func sendFrom[C any](t *Turn, commands events.Codec[C], name string, command C, to func(*System) (*cell, error)) error {
 	cause, err := t.cause()
 	if err != nil {
 		return err
 	}
-	m, err := r.message(command, []CommandOption{
+	m, err := newCommand(commands, name, command, []CommandOption{
 		WithCommandID(events.EmittedID(cause.Digest, t.agent+"#send", uint32(len(t.sends)))),
 		WithCause(cause),
+		WithCorrelation(t.correlation),
 	})
 	if err != nil {
 		return err
 	}
-	t.sends = append(t.sends, send{to: r.cell, message: m})
+	t.sends = append(t.sends, send{to: to, message: m})
 	return nil
 }
 
@@ -152,9 +168,13 @@ func (r *Ref[S, C]) State(ctx context.Context) (S, error) {
 }
 
 func (r *Ref[S, C]) message(command C, opts []CommandOption) (*message, error) {
-	d, err := r.commands.Encode(command)
+	return newCommand(r.commands, r.cell.name, command, opts)
+}
+
+func newCommand[C any](commands events.Codec[C], to string, command C, opts []CommandOption) (*message, error) {
+	d, err := commands.Encode(command)
 	if err != nil {
-		return nil, fmt.Errorf("agent %q: command: %w", r.cell.name, err)
+		return nil, fmt.Errorf("agent %q: command: %w", to, err)
 	}
 	m := &message{kind: kindCommand, command: command, encoded: d}
 	for _, o := range opts {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -53,12 +54,15 @@ type System struct {
 	ctx    context.Context // ends when the system is let go
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the bus's goroutines and those that catch up
+	spinMu sync.Mutex     // held while wg grows and while ctx is ended
 
 	recovering chan struct{}
 
 	mu       sync.Mutex
 	cells    map[string]*cell
-	stopping bool
+	stopping bool          // nothing is taken from outside any more
+	over     bool          // nothing is started any more
+	ended    chan struct{} // closed when Stop is done
 
 	unfinished atomic.Int64
 	stirMu     sync.Mutex
@@ -75,6 +79,9 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	if err := j.Err(); err != nil {
 		return nil, fmt.Errorf("actors: %w", err)
+	}
+	if err := opts.Supervision.Validate(); err != nil {
+		panic("actors: Start: " + err.Error())
 	}
 	if opts.Mailbox <= 0 {
 		opts.Mailbox = 1024
@@ -94,7 +101,7 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	s := &System{
 		j: j, registry: r, opts: opts, log: opts.Logger,
 		runtime: newRuntime(opts.Logger), recovering: make(chan struct{}, opts.Recoveries),
-		cells: map[string]*cell{}, stirred: make(chan struct{}),
+		cells: map[string]*cell{}, ended: make(chan struct{}), stirred: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.bus = newBus(s)
@@ -134,21 +141,34 @@ func Publish[T any](ctx context.Context, s *System, stream string, codec events.
 
 // spawn returns the live actor of a name, making it live if it is not.
 func (s *System) spawn(b behaviour, name string) (*cell, error) {
-	if err := events.CheckName("agent", name); err != nil {
-		return nil, err
-	}
-	if events.SystemStream(name) {
-		return nil, fmt.Errorf("%w: agent %q: names that begin with $ belong to the system", events.ErrInvalid, name)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.live(b, name, !s.stopping)
+}
+
+// reach is spawn on behalf of an actor, whose commands still go out while the
+// system stops.
+func (s *System) reach(b behaviour, name string) (*cell, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live(b, name, !s.over)
+}
+
+// live does what spawn says; s.mu is held.
+func (s *System) live(b behaviour, name string, allowed bool) (*cell, error) {
+	if err := checkActor(name); err != nil {
+		return nil, err
+	}
+	if _, err := s.registry.find(b.key()); err != nil {
+		return nil, fmt.Errorf("agent %q: %w", name, err)
+	}
 	if c, ok := s.cells[name]; ok {
 		if c.b.key() != b.key() {
 			return nil, fmt.Errorf("agent %q: %w: it is live as %s", name, ErrOtherBehaviour, c.b.key())
 		}
 		return c, nil
 	}
-	if s.stopping {
+	if !allowed {
 		return nil, fmt.Errorf("agent %q: %w: the system is stopping", name, ErrStopped)
 	}
 	from := uint64(0)
@@ -159,6 +179,9 @@ func (s *System) spawn(b behaviour, name string) (*cell, error) {
 		}
 	}
 	c := &cell{sys: s, name: name, b: b, box: newMailbox(s.opts.Mailbox), runner: b.runner()}
+	if s.stopping {
+		c.box.close()
+	}
 	c.stop = s.runtime.spawn(c, c.box)
 	s.cells[name] = c
 	if len(b.patterns) > 0 {
@@ -167,6 +190,16 @@ func (s *System) spawn(b behaviour, name string) (*cell, error) {
 		s.catchUp(c, from)
 	}
 	return c, nil
+}
+
+func checkActor(name string) error {
+	if err := events.CheckName("agent", name); err != nil {
+		return err
+	}
+	if events.SystemStream(name) {
+		return fmt.Errorf("%w: agent %q: names that begin with $ belong to the system", events.ErrInvalid, name)
+	}
+	return nil
 }
 
 // resume returns the position after which an agent has events to deal with.
@@ -208,16 +241,26 @@ func (s *System) random() uint64 { return rand.Uint64() }
 
 // after calls f after d, unless the system is let go first.
 func (s *System) after(d time.Duration, f func()) {
+	time.AfterFunc(d, func() {
+		if s.ctx.Err() == nil {
+			f()
+		}
+	})
+}
+
+// spin runs f on a goroutine of its own, which Stop waits for. Once Stop does,
+// f is only called to find the system's context ended.
+func (s *System) spin(f func()) {
+	s.spinMu.Lock()
+	defer s.spinMu.Unlock()
+	if s.ctx.Err() != nil {
+		go f()
+		return
+	}
 	s.wg.Add(1)
-	t := time.NewTimer(d)
 	go func() {
 		defer s.wg.Done()
-		defer t.Stop()
-		select {
-		case <-t.C:
-			f()
-		case <-s.ctx.Done():
-		}
+		f()
 	}()
 }
 
@@ -267,6 +310,8 @@ func (s *System) Settle(ctx context.Context) error {
 		select {
 		case <-stirred:
 		case <-s.j.Failed():
+		case <-s.ctx.Done():
+			return fmt.Errorf("settle: %w: the system was stopped", ErrStopped)
 		case <-ctx.Done():
 			return fmt.Errorf("settle: %d messages unfinished: %w", s.unfinished.Load(), context.Cause(ctx))
 		}
@@ -282,15 +327,18 @@ type Info struct {
 	Failure   string `json:"failure,omitempty"`
 }
 
+// list returns the live actors by name; s.mu is held.
+func (s *System) list() []*cell {
+	cells := slices.Collect(maps.Values(s.cells))
+	slices.SortFunc(cells, func(a, b *cell) int { return strings.Compare(a.name, b.name) })
+	return cells
+}
+
 // Agents lists the live actors, by name.
 func (s *System) Agents() []Info {
 	s.mu.Lock()
-	cells := make([]*cell, 0, len(s.cells))
-	for _, c := range s.cells {
-		cells = append(cells, c)
-	}
+	cells := s.list()
 	s.mu.Unlock()
-	slices.SortFunc(cells, func(a, b *cell) int { return strings.Compare(a.name, b.name) })
 	out := make([]Info, len(cells))
 	for i, c := range cells {
 		out[i] = Info{Name: c.name, Behaviour: c.b.key(), Mailbox: c.box.depth(), Restarts: c.restarts.Load()}
@@ -302,66 +350,117 @@ func (s *System) Agents() []Info {
 }
 
 // Stop ends the system: no new messages are taken, what was taken is handled
-// and made durable, and each actor stores the digest of its state. When ctx
-// ends first, what is left is answered with ErrStopped and the error says how
-// much that was. The journal stays open.
+// and made durable with all that it leads to, and each actor stores the digest
+// of its state. When ctx ends first, what is left is answered with ErrStopped
+// and the error says how much that was. The journal stays open. Stopping again
+// waits for the first Stop.
 func (s *System) Stop(ctx context.Context) error {
 	s.mu.Lock()
-	if s.stopping {
-		s.mu.Unlock()
-		return nil
-	}
+	again := s.stopping
 	s.stopping = true
-	cells := make([]*cell, 0, len(s.cells))
-	for _, c := range s.cells {
-		cells = append(cells, c)
-	}
 	s.mu.Unlock()
+	if again {
+		select {
+		case <-s.ended:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("stop: %w", context.Cause(ctx))
+		}
+	}
+	defer close(s.ended)
 
+	err := s.windUp(ctx)
+	left := s.unfinished.Load()
+	s.mu.Lock()
+	s.over = true
+	cells := s.list()
+	s.mu.Unlock()
 	var ended sync.WaitGroup
 	for _, c := range cells {
-		ended.Add(1)
-		s.busy(1)
-		c.box.close(&message{kind: kindControl, run: func() {
-			c.whenQuiet(func() { c.rest(); ended.Done() })
-		}})
-	}
-	done := make(chan struct{})
-	go func() { ended.Wait(); close(done) }()
-	var err error
-	select {
-	case <-done:
-	case <-s.j.Failed():
-		err = s.j.Err()
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	if err == nil {
-		saved := make(chan struct{})
-		if s.bus.do(ctx, func() { s.bus.save(); close(saved) }) == nil {
-			<-saved
-		}
-	}
-	left := 0
-	for _, c := range cells {
 		for _, m := range c.box.drain() {
-			if m.kind != kindControl {
-				m.answer(Outcome{}, c.stopped())
-				left++
-			}
+			c.leave(m, c.stopped())
 		}
+		ended.Add(1)
+		c.control(func() { c.end(); ended.Done() })
 	}
+	s.spinMu.Lock()
 	s.cancel()
+	s.spinMu.Unlock()
 	s.wg.Wait()
 	s.bus.stop()
-	for _, c := range cells {
-		c.stop()
+	if err == nil {
+		ended.Wait() // otherwise a handler may be hanging, and ends when it returns
 	}
 	s.runtime.shutdown()
 	if err != nil {
 		return fmt.Errorf("stop: %d messages were not handled: %w", left, err)
 	}
 	return nil
+}
+
+// windUp waits until everything that was taken has come to an end and has each
+// actor, and the bus, store where it is.
+func (s *System) windUp(ctx context.Context) error {
+	// What the bus would hand to a closed mailbox must not be passed by its
+	// checkpoint, so from here on it stays where it is.
+	if err := s.onBus(ctx, func() { s.bus.frozen = true }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for _, c := range s.cells {
+		c.box.close()
+	}
+	s.mu.Unlock()
+	if err := s.until(ctx, func() bool { return s.unfinished.Load() == 0 }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	cells := s.list()
+	s.mu.Unlock()
+	for _, c := range cells {
+		c.control(c.rest)
+	}
+	if err := s.until(ctx, func() bool { return s.unfinished.Load() == 0 }); err != nil {
+		return err
+	}
+	return s.onBus(ctx, s.bus.save)
+}
+
+// onBus runs f on the bus's turn and waits for it.
+func (s *System) onBus(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if err := s.bus.do(ctx, func() { f(); close(done) }); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-s.j.Failed():
+		return s.j.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// until waits for something that stir tells of.
+func (s *System) until(ctx context.Context, reached func() bool) error {
+	for {
+		s.stirMu.Lock()
+		stirred := s.stirred
+		s.stirMu.Unlock()
+		if err := s.j.Err(); err != nil {
+			return err
+		}
+		if reached() {
+			return nil
+		}
+		select {
+		case <-stirred:
+		case <-s.j.Failed():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // rest stores the digest of the actor's state for replays to compare.

@@ -18,6 +18,8 @@ type Turn struct {
 	now   time.Time
 	cause func() (events.Ref, error) // the event or command in hand
 
+	correlation string // of the cause, for what comes of it
+
 	rng     *rand.Rand
 	ids     uint32
 	emitted []events.Draft
@@ -27,7 +29,7 @@ type Turn struct {
 
 // send is a command to another actor, handed on once the turn is durable.
 type send struct {
-	to      *cell
+	to      func(*System) (*cell, error)
 	message *message
 }
 
@@ -79,6 +81,9 @@ func (t *Turn) Emit(d events.Draft) error {
 	d.Trigger = c.ID
 	if d.Time.IsZero() {
 		d.Time = t.now
+	}
+	if d.Correlation == "" {
+		d.Correlation = t.correlation
 	}
 	if err := d.CheckOutside(); err != nil {
 		return err

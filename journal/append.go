@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,7 +57,14 @@ func (j *Journal) Submit(ctx context.Context, w Write, done func(Receipt, error)
 	if err != nil {
 		return err
 	}
-	r.done = done
+	r.done = func(receipt Receipt, err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				j.log.Error("the callback of a write panicked", "panic", v)
+			}
+		}()
+		done(receipt, err)
+	}
 	return j.queue.put(ctx, r)
 }
 
@@ -95,8 +103,9 @@ func (r *request) finish(receipt Receipt, err error) {
 // digests. It runs on the writer's goroutine, so that the committer is left
 // with what only it can do.
 //
-// Payloads are copied: a writer that stopped waiting may reuse its buffer
-// while the committer still has to store what the digest was computed of.
+// Whatever of w is used later is copied: a writer that stopped waiting may
+// reuse its buffers, slices and maps while the committer still has to store
+// what the digest was computed of.
 func (j *Journal) prepare(w *Write) (*request, error) {
 	if err := j.stop(); err != nil {
 		return nil, err
@@ -106,7 +115,11 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 	}
 	n := len(w.Events)
 	r := &request{
-		write:  *w,
+		write: Write{
+			Expect:       maps.Clone(w.Expect),
+			Checkpoints:  slices.Clone(w.Checkpoints),
+			StateDigests: slices.Clone(w.StateDigests),
+		},
 		sealed: make([]events.Event, n),
 		minted: make([]bool, n), hashed: make([]bool, n),
 		bytes: 256 * int64(1+len(w.Checkpoints)+len(w.StateDigests)),
@@ -133,9 +146,12 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.Payload = slices.Clone(e.Payload)
+		e.Payload, e.Extensions = slices.Clone(e.Payload), maps.Clone(e.Extensions)
+		if !r.hashed[i] {
+			e.Parents = slices.Clone(d.Parents) // until link knows their digests
+		}
 		if len(d.Embedding) > 0 {
-			dim := j.opts.Intents.Dimension()
+			dim := j.intent.dimension
 			if dim == 0 {
 				dim = len(d.Embedding)
 			}
@@ -160,6 +176,9 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 	for i := range w.StateDigests {
 		if err := events.CheckStream(w.StateDigests[i].Stream); err != nil {
 			return nil, err
+		}
+		if w.StateDigests[i].StreamPosition == 0 {
+			return nil, fmt.Errorf("state digest of stream %q: %w: stream positions begin at 1", w.StateDigests[i].Stream, events.ErrInvalid)
 		}
 	}
 	return r, nil

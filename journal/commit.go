@@ -139,15 +139,36 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 			}
 		}
 	}
+	places := make([]uint64, len(r.write.StateDigests))
+	for i, d := range r.write.StateDigests {
+		h, err := j.head(d.Stream)
+		if err != nil {
+			return outcome{}, err
+		}
+		if d.StreamPosition == h.version {
+			places[i] = h.position
+		} else if d.StreamPosition < h.version {
+			found, err := j.streamPositions(d.Stream, d.StreamPosition-1, ^uint64(0), 1)
+			if err != nil {
+				return outcome{}, err
+			}
+			if len(found) > 0 {
+				places[i] = found[0]
+			}
+		}
+	}
 	for i := range r.sealed {
 		j.place(g, r, i, holders[i])
 	}
 	for _, c := range r.write.Checkpoints {
 		g.set(textKey(nil, logCheckpoint, c.Name), encodeCheckpoint(c, j.store.epoch))
 	}
-	for _, d := range r.write.StateDigests {
-		if h, ok := j.tail.head(d.Stream); ok && d.StreamPosition == h.version {
-			d.Position = h.position
+	for i, d := range r.write.StateDigests {
+		d.Position = places[i]
+		for k := range r.sealed {
+			if e := &r.sealed[k]; e.Stream == d.Stream && e.StreamPosition == d.StreamPosition {
+				d.Position = e.Position
+			}
 		}
 		g.set(textPositionKey(nil, logState, d.Stream, d.StreamPosition),
 			binary.BigEndian.AppendUint64(bytes.Clone(d.Digest[:]), d.Position))
@@ -170,9 +191,6 @@ func (j *Journal) link(r *request, i int, base uint64) error {
 		return nil
 	}
 	refs := e.Parents
-	if !r.hashed[i] {
-		refs = append([]events.Ref(nil), r.write.Events[i].Parents...)
-	}
 	var missing []events.ID
 next:
 	for k := range refs {
@@ -318,11 +336,13 @@ func (j *Journal) syncGroup(g *group) bool {
 	_ = g.batch.Close()
 	// From here on the group is on disk. If we die before the answers are
 	// out, writers retry and find their events.
+	j.counts.mu.Lock()
 	j.counts.payloads.Add(g.payloads)
 	j.counts.streams.Add(g.streams)
 	if g.events > 0 {
 		j.mark.set(g.last)
 	}
+	j.counts.mu.Unlock()
 	j.intent.offer(g.arrivals)
 	for i, r := range g.requests {
 		j.answer(r, &g.outcomes[i])
@@ -404,7 +424,7 @@ func (j *Journal) payloadHolder(d events.Digest) (uint64, error) {
 func (j *Journal) record(position uint64) (e events.Event, payloadAt uint64, err error) {
 	v, closer, err := j.store.log.Get(positionKey(logRecord, position))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return e, 0, fmt.Errorf("position %d: %w: the record is missing; run verify", position, ErrCorrupt)
+		return e, 0, missing(position)
 	}
 	if err != nil {
 		return e, 0, fmt.Errorf("position %d: %w", position, readError(err))

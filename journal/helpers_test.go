@@ -95,7 +95,14 @@ func addN(t testing.TB, j *journal.Journal, stream string, n int) (out []events.
 	return out
 }
 
-func refused(t testing.TB, j *journal.Journal, w journal.Write, want error) error {
+// refused expects an append to fail with want and to change nothing.
+func refused(t testing.TB, j *journal.Journal, w journal.Write, want error) {
+	t.Helper()
+	_ = refusal(t, j, w, want)
+}
+
+// refusal is refused for those who look at the error.
+func refusal(t testing.TB, j *journal.Journal, w journal.Write, want error) error {
 	t.Helper()
 	before := j.Stats()
 	_, err := tryAppend(t, j, w)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 type intentStage struct {
 	j        *Journal
 	strategy intent.Strategy // owned by loop once it runs
+
+	dimension int // of the strategy; set once
 
 	mu       sync.Mutex
 	arrivals []intent.Arrival
@@ -44,7 +47,7 @@ type waiter struct {
 // snapshotEvery is how many assignments may have to be repeated after a crash.
 const snapshotEvery = 4096
 
-func (s *intentStage) active() bool { return s.strategy.Dimension() > 0 }
+func (s *intentStage) active() bool { return s.dimension > 0 }
 
 func (s *intentStage) count() int {
 	s.mu.Lock()
@@ -86,9 +89,12 @@ func (s *intentStage) wait(r *request, receipt Receipt) {
 		}
 	}
 	s.mu.Lock()
-	ready := !s.active() || s.broken || s.assigned >= w.position
+	ready := !s.active() || s.broken || s.assigned >= w.position || s.j.Err() != nil
 	if !ready {
-		w.timer = time.AfterFunc(s.j.opts.IntentBudget, func() { r.finish(receipt, nil) })
+		// The stage goes on to read its copy while the writer has this one.
+		early := receipt
+		early.Events = slices.Clone(receipt.Events)
+		w.timer = time.AfterFunc(s.j.opts.IntentBudget, func() { r.finish(early, nil) })
 		s.waiters = append(s.waiters, w)
 	}
 	s.mu.Unlock()
@@ -97,14 +103,24 @@ func (s *intentStage) wait(r *request, receipt Receipt) {
 	}
 }
 
+// letGo answers everybody who waits, as if the budget were spent: what they
+// wrote is durable, and after a storage failure no intent may ever come.
+func (s *intentStage) letGo() {
+	s.mu.Lock()
+	waiters := s.waiters
+	s.waiters = nil
+	s.mu.Unlock()
+	for _, w := range waiters {
+		w.timer.Stop()
+		w.request.finish(w.receipt, nil)
+	}
+}
+
 func (s *intentStage) answer(w waiter) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	// The receipt that a spent budget gave out must not change under its
-	// reader.
 	out := w.receipt
-	out.Events = append([]events.Event(nil), out.Events...)
 	for i := range out.Events {
 		if err := s.join(&out.Events[i]); err != nil {
 			w.request.finish(Receipt{}, err)
@@ -151,7 +167,6 @@ func (s *intentStage) settle(position uint64, err error) {
 		s.j.log.Error("intents are no longer assigned; open the journal again to go on", "err", err)
 	} else {
 		s.assigned = max(s.assigned, position)
-		s.intents = s.strategy.Count()
 	}
 	n := 0
 	for n < len(s.waiters) && (s.broken || s.waiters[n].position <= s.assigned) {
@@ -174,13 +189,13 @@ func (s *intentStage) assign(arrivals []intent.Arrival, save bool) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("strategy %s panicked: %v", s.strategy.Name(), r)
+			err = fmt.Errorf("the strategy panicked: %v", r)
 		}
 	}()
 	b := s.j.store.index.NewBatch()
 	defer b.Close()
 	for _, a := range arrivals {
-		if len(a.Vector) != s.strategy.Dimension() {
+		if len(a.Vector) != s.dimension {
 			s.j.log.Warn("embedding of another dimension gets no intent", "position", a.Position, "dimension", len(a.Vector))
 			continue
 		}
@@ -204,7 +219,14 @@ func (s *intentStage) assign(arrivals []intent.Arrival, save bool) (err error) {
 			return err
 		}
 	}
-	return b.Commit(pebble.NoSync)
+	count := s.strategy.Count()
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.intents = count
+	s.mu.Unlock()
+	return nil
 }
 
 // join fills in e's intent from what is stored beside it.
@@ -234,7 +256,7 @@ func (s *intentStage) join(e *events.Event) error {
 
 // recoverIntents brings the strategy to the end of the log.
 func (j *Journal) recoverIntents() error {
-	s := &intentStage{j: j, strategy: j.opts.Intents, wake: make(chan struct{}, 1)}
+	s := &intentStage{j: j, strategy: j.opts.Intents, dimension: j.opts.Intents.Dimension(), wake: make(chan struct{}, 1)}
 	j.intent = s
 	last := j.mark.load()
 	s.assigned = last
@@ -275,7 +297,6 @@ func (j *Journal) recoverIntents() error {
 	if err != nil {
 		return fmt.Errorf("intents: %w", err)
 	}
-	s.intents = s.strategy.Count()
 	return nil
 }
 

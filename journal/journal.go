@@ -130,6 +130,7 @@ type Journal struct {
 	intent *intentStage
 
 	counts struct {
+		mu                sync.Mutex // held while they and the mark move together
 		payloads, streams atomic.Uint64
 	}
 
@@ -214,7 +215,8 @@ func Open(dir string, opts Options) (*Journal, error) {
 	select {
 	case err = <-recovered:
 		if err != nil {
-			_ = j.store.close()
+			j.store.giveUp(func() { _ = j.store.close() })
+			j.store.release()
 			return nil, fmt.Errorf("open %s: %w", dir, err)
 		}
 		err = j.store.run()
@@ -301,6 +303,8 @@ func (j *Journal) Epoch() uint32 { return j.store.epoch }
 
 // Stats returns counts.
 func (j *Journal) Stats() Stats {
+	j.counts.mu.Lock()
+	defer j.counts.mu.Unlock()
 	return Stats{
 		Position: j.Position(), Epoch: j.Epoch(),
 		Payloads: j.counts.payloads.Load(), Streams: j.counts.streams.Load(),
@@ -322,6 +326,7 @@ func (j *Journal) fail(cause error) {
 	if g := j.inSync.Load(); g != nil {
 		g.failAll(err)
 	}
+	j.intent.letGo()
 	j.mark.end()
 	if j.opts.OnFatal != nil {
 		defer func() {

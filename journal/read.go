@@ -103,12 +103,21 @@ func (j *Journal) enter(ctx context.Context) error {
 
 func (j *Journal) leave() { j.readers.RUnlock() }
 
+func missing(position uint64) error {
+	return fmt.Errorf("position %d: %w: the record is missing; run verify", position, ErrCorrupt)
+}
+
 // scan reads one chunk of the log after a position. seen is how far it came.
 func (j *Journal) scan(q *Query, after, most uint64) (chunk []events.Event, seen uint64, err error) {
 	size := 0
 	seen = most
 	errStop := errors.New("chunk is full")
-	err = j.eachRecord(after+1, most, func(e events.Event, payloadAt uint64) error {
+	want := after + 1
+	err = j.eachRecord(want, most, func(e events.Event, payloadAt uint64) error {
+		if e.Position != want {
+			return missing(want)
+		}
+		want++
 		seen = e.Position
 		if q.matches(&e) {
 			if err := j.join(&e, payloadAt); err != nil {
@@ -123,7 +132,10 @@ func (j *Journal) scan(q *Query, after, most uint64) (chunk []events.Event, seen
 		return nil
 	})
 	if errors.Is(err, errStop) {
-		err = nil
+		return chunk, seen, nil
+	}
+	if err == nil && want <= most {
+		err = missing(want)
 	}
 	return chunk, seen, err
 }

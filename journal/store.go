@@ -85,8 +85,7 @@ func openStore(dir string, v *disk.Volume, level Level, create bool, memTable ui
 			return nil, s.denied("write to", err)
 		}
 	}
-	locks, err := s.takeEngines()
-	if err != nil {
+	if err := s.takeEngines(); err != nil {
 		return nil, err
 	}
 
@@ -94,11 +93,11 @@ func openStore(dir string, v *disk.Volume, level Level, create bool, memTable ui
 	// there is parked and never returns, and the failure comes this way.
 	s.guard = disk.NewGuard(v, level == LevelOS, s.fail)
 	opened := make(chan engines, 1)
-	go func() { opened <- s.openEngines(locks, log) }()
+	go func() { opened <- s.openEngines(log) }()
 	select {
 	case e := <-opened:
 		if e.err != nil {
-			e.close()
+			s.giveUp(e.close)
 			return nil, e.err
 		}
 		s.log, s.index, s.epoch, s.id = e.log, e.index, e.epoch, e.id
@@ -108,6 +107,18 @@ func openStore(dir string, v *disk.Volume, level Level, create bool, memTable ui
 	}
 	s.writeHolder()
 	return s, nil
+}
+
+// giveUp closes what was opened, or abandons it if the storage fails
+// meanwhile: the engine would wait for ever for a write that was parked.
+func (s *store) giveUp(closeAll func()) {
+	closed := make(chan struct{})
+	go func() { closeAll(); close(closed) }()
+	select {
+	case <-closed:
+	case <-s.failed:
+		s.guard.Abandon()
+	}
 }
 
 // fail is where the guard reports a failure.
@@ -310,34 +321,32 @@ func (e *engines) close() {
 }
 
 // takeEngines makes and locks the directories of the log and the index.
-func (s *store) takeEngines() ([]*pebble.Lock, error) {
-	var locks []*pebble.Lock
+func (s *store) takeEngines() error {
 	for _, name := range []string{logDir, indexDir} {
 		dir := s.fs.PathJoin(s.dir, name)
 		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
-			return nil, s.denied("create "+name+" in", err)
+			return s.denied("create "+name+" in", err)
 		}
-		lock, err := pebble.LockDirectory(dir, s.fs)
+		lock, err := s.fs.Lock(s.fs.PathJoin(dir, lockName))
 		if errors.Is(err, fs.ErrPermission) {
-			return nil, s.denied("write to", err)
+			return s.denied("write to", err)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", dir, ErrHeld, err)
+			return fmt.Errorf("%s: %w: %w; stop whatever has it open", dir, ErrHeld, err)
 		}
-		locks = append(locks, lock)
 		s.locks = append(s.locks, lock)
 	}
 	if err := s.syncDir(s.dir); err != nil {
-		return nil, s.denied("write to", err)
+		return s.denied("write to", err)
 	}
-	return locks, nil
+	return nil
 }
 
 // openEngines may never return, and then must not have touched s.
-func (s *store) openEngines(locks []*pebble.Lock, log *slog.Logger) (e engines) {
+func (s *store) openEngines(log *slog.Logger) (e engines) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	e.log, e.err = s.openEngine(logDir, locks[0], cache, log, func(o *pebble.Options) {
+	e.log, e.err = s.openEngine(logDir, cache, log, func(o *pebble.Options) {
 		o.MemTableSize = 32 << 20
 		// Records arrive in key order and are never overwritten, so the
 		// tables do not overlap and compaction has nearly nothing to do;
@@ -350,7 +359,7 @@ func (s *store) openEngines(locks []*pebble.Lock, log *slog.Logger) (e engines) 
 	if e.err = e.readMeta(s.dir); e.err != nil {
 		return e
 	}
-	e.index, e.err = s.openEngine(indexDir, locks[1], cache, log, func(o *pebble.Options) {
+	e.index, e.err = s.openEngine(indexDir, cache, log, func(o *pebble.Options) {
 		// What is not in the tables is rebuilt from the log: a second
 		// write-ahead log would only say again what the first one holds.
 		o.DisableWAL = true
@@ -363,13 +372,12 @@ func (s *store) openEngines(locks []*pebble.Lock, log *slog.Logger) (e engines) 
 	return e
 }
 
-func (s *store) openEngine(name string, lock *pebble.Lock, cache *pebble.Cache, log *slog.Logger, set func(*pebble.Options)) (*pebble.DB, error) {
+func (s *store) openEngine(name string, cache *pebble.Cache, log *slog.Logger, set func(*pebble.Options)) (*pebble.DB, error) {
 	dir := s.fs.PathJoin(s.dir, name)
 	logger := engineLogger{log: log.With("engine", name), guard: s.guard}
 	o := &pebble.Options{
 		FS:    s.guard,
 		Cache: cache,
-		Lock:  lock,
 		// By name, not "newest": an upgrade of the engine must not raise the
 		// format by itself, and the default is so old that it cannot tell a
 		// damaged log from a torn tail.
@@ -460,8 +468,6 @@ func (s *store) release() {
 type engineLogger struct {
 	log   *slog.Logger
 	guard *disk.Guard
-
-	memTable uint64 // bytes; 0 is the default
 }
 
 func (l engineLogger) Infof(format string, args ...any) {

@@ -18,6 +18,15 @@
 //     line is reported by number and reason and does not stop the rest
 //     (TestIngestBadInput), and after a kill in the middle a second ingest ends
 //     with the content of an undisturbed one (TestIngestKilled).
+//   - The demonstration shows what it journals, each event once and in order
+//     (TestDemo), goes on where it ended (TestDemoAgain), also after a power cut
+//     (TestDemoAfterPowerCut), and does the same again in a replay
+//     (TestDemoReplays).
+//   - A replay names the first place where this program does otherwise than
+//     what is recorded, with both sides (TestReplayFindsAPlantedFault), and an
+//     agent whose behaviour it does not have (TestReplayOfAnUnknownBehaviour).
+//   - A benchmark leaves nothing behind but what --data keeps (TestBenchAppend,
+//     TestBenchAppendKeeps, TestBenchInterrupted).
 //   - Every command's help shows two examples (TestHelp).
 //
 // # What it does not do

@@ -46,7 +46,12 @@ type Streams struct {
 // Run runs one command line and returns its exit code. It is what Main does,
 // without the process.
 func Run(ctx context.Context, r *actors.Registry, args []string, s Streams) int {
-	a := &app{registry: r, streams: s}
+	return (&app{registry: r, streams: s}).run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	s := a.streams
+	a.registry = withBuiltins(a.registry)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -104,6 +109,9 @@ type app struct {
 
 	data   string
 	output string
+
+	// change varies how journals are opened. It is for tests; nil does nothing.
+	change func(*journal.Options)
 }
 
 func (a *app) root() *cobra.Command {
@@ -131,13 +139,22 @@ was not opened.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; run %s --help", err, c.CommandPath())
 	})
-	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand())
+	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
+		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	return root
 }
 
 // withData gives a command the flags that name a journal and an output.
 func (a *app) withData(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVar(&a.data, "data", "./data", "directory of the journal")
+	// Not StringVar: commands with another default would set each other's.
+	c.Flags().String("data", "./data", "directory of the journal")
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		if a.data, err = c.Flags().GetString("data"); err != nil {
+			return err
+		}
+		return run(c, args)
+	}
 	return a.withOutput(c)
 }
 
@@ -167,6 +184,9 @@ func args(n int, what string) cobra.PositionalArgs {
 
 // open opens the journal of --data. Reading commands set MustExist.
 func (a *app) open(o journal.Options) (*journal.Journal, error) {
+	if a.change != nil {
+		a.change(&o)
+	}
 	j, err := journal.Open(a.data, o)
 	if err != nil {
 		return nil, &exit{ExitRefused, err}

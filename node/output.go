@@ -88,8 +88,10 @@ func isJSON(e events.Event) bool {
 }
 
 // object prints one object as one line of JSON.
-func (a *app) object(v any) error {
-	enc := json.NewEncoder(a.streams.Out)
+func (a *app) object(v any) error { return encodeLine(a.streams.Out, v) }
+
+func encodeLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }

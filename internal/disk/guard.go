@@ -1,7 +1,9 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -78,8 +80,28 @@ func (g *Guard) attempt(f func() error) error {
 
 // Create implements vfs.FS.
 func (g *Guard) Create(name string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
-	g.change("create", name, func() error { f, err = g.FS.Create(name, category); return err })
+	g.change("create", name, func() error {
+		// The engine begins a new MANIFEST and then a marker that names it, and
+		// syncs their directory once, behind both. If a power cut keeps the
+		// second entry and not the first, the store cannot be opened any more;
+		// so what is named is made durable before what names it.
+		if strings.HasPrefix(g.PathBase(name), "marker.") {
+			if err := g.syncDir(g.PathDir(name)); err != nil {
+				return err
+			}
+		}
+		f, err = g.FS.Create(name, category)
+		return err
+	})
 	return g.wrap(name, f), nil
+}
+
+func (g *Guard) syncDir(name string) error {
+	d, err := g.FS.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // ReuseForWrite implements vfs.FS.
@@ -128,6 +150,11 @@ func (g *Guard) RemoveAll(name string) error {
 func (g *Guard) MkdirAll(dir string, perm os.FileMode) error {
 	return g.attempt(func() error { return g.FS.MkdirAll(dir, perm) })
 }
+
+// Lock implements vfs.FS and locks nothing: who made the guard holds the
+// directory, and must be able to let go of it when an engine cannot be closed
+// any more.
+func (g *Guard) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // Unwrap implements vfs.FS.
 func (g *Guard) Unwrap() vfs.FS { return g.FS }

@@ -1,0 +1,243 @@
+package actors_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/tokaworks/toka/actors"
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/disk/disktest"
+	"github.com/tokaworks/toka/journal"
+)
+
+// outside appends an event to a stock's stream past the actor.
+func outside(t testing.TB, sys *actors.System, stream string, v stockEvent) {
+	t.Helper()
+	d, err := stockEvents.Encode(v)
+	must(t, err)
+	_, err = sys.Publish(within(t), stream, d)
+	must(t, err)
+}
+
+// Somebody who writes whenever the resource has decided makes every decision
+// come too late. The resource gives up after a bounded number of them, and
+// goes on when the other one stops.
+func TestOutsideAppend(t *testing.T) {
+	for _, rounds := range []int{0, 1, 8, 9, 100} {
+		t.Run(fmt.Sprint(rounds), func(t *testing.T) {
+			j := memory(t)
+			var sys *actors.System
+			var tries []int
+			stock := newStock(func(_ *actors.Turn, s Stock, c stockCommand) {
+				if r, ok := c.(Reserve); ok && r.Order == "late" {
+					if tries = append(tries, s.Free); len(tries) <= rounds {
+						outside(t, sys, "apples", Added{1})
+					}
+				}
+			})
+			sys = start(t, j, actors.Options{}, stock)
+			ref := spawnStock(t, sys, stock, "apples")
+			ask(t, ref, Add{1})
+			outside(t, sys, "apples", Added{1})
+			out, err := ref.Ask(within(t), Reserve{"late", 1})
+			if rounds < 9 {
+				if err != nil || len(out.Events) != 1 {
+					t.Errorf("after %d outside appends: %v, %v", rounds, kinds(out.Events), err)
+				}
+			} else if !errors.Is(err, actors.ErrContended) {
+				t.Errorf("%v, want %v", err, actors.ErrContended)
+			}
+			var want []int
+			for n := range min(rounds+1, 9) {
+				want = append(want, 2+n)
+			}
+			if !slices.Equal(tries, want) {
+				t.Errorf("decided with %v free, want %v", tries, want)
+			}
+			ask(t, ref, Add{1})
+			if got := state(t, ref); !sameStock(got, foldStock(t, j, "apples")) || got.Free != 3+min(rounds, 9)-len(got.Held) {
+				t.Errorf("state %+v, the stream folds to %+v", got, foldStock(t, j, "apples"))
+			}
+		})
+	}
+}
+
+// What journals nothing is refused by nobody, so the resource looks before it
+// answers.
+func TestAnswersKnowOfOutsideAppends(t *testing.T) {
+	j := memory(t)
+	stock := newStock(nil)
+	sys := start(t, j, actors.Options{}, stock)
+	ref := spawnStock(t, sys, stock, "apples")
+	outside(t, sys, "apples", Added{1})
+	if s := state(t, ref); s.Free != 1 {
+		t.Errorf("state %+v, want what was written before it began", s)
+	}
+	outside(t, sys, "apples", Reserved{"thief", 1})
+	if s := state(t, ref); s.Free != 0 || s.Held["thief"] != 1 {
+		t.Errorf("state %+v, want what was written since", s)
+	}
+	outside(t, sys, "apples", Added{7})
+	var short *shortage
+	if _, err := ref.Ask(within(t), Reserve{"o1", 8}); !errors.As(err, &short) || short.Free != 7 {
+		t.Errorf("%v, want a shortage with 7 free", err)
+	}
+	// An event of a kind that is not the resource's own is nothing to it.
+	_, err := sys.Publish(within(t), "apples", events.Draft{Kind: "weather.changed"})
+	must(t, err)
+	if s := state(t, ref); s.Free != 7 {
+		t.Errorf("state %+v", s)
+	}
+}
+
+// What was decided on top of a decision that is refused is decided again too,
+// and whoever asked for the state meanwhile hears the true one.
+func TestWhatRestsOnARefusalIsDecidedAgain(t *testing.T) {
+	d := disktest.New()
+	b := newBrake(d)
+	j := onDisk(t, d)
+	defer b.letGo()
+	hold, reached, last := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var first, end sync.Once
+	var seen []string
+	stock := newStock(func(_ *actors.Turn, s Stock, c stockCommand) {
+		r, ok := c.(Reserve)
+		if !ok {
+			return
+		}
+		seen = append(seen, fmt.Sprint(r.Order, " ", s.Free))
+		switch r.Order {
+		case "o1":
+			first.Do(func() { close(reached); <-hold })
+		case "o4":
+			end.Do(func() { close(last) })
+		}
+	})
+	sys := start(t, j, actors.Options{}, stock)
+	ref := spawnStock(t, sys, stock, "apples")
+	ask(t, ref, Add{10})
+
+	answers := make(chan string, 16)
+	tell := func(what string, f func() (any, error)) {
+		v, err := f()
+		answers <- fmt.Sprintf("%s: %v %v", what, v, err)
+	}
+	reserve := func(order string, n int) {
+		tell(order, func() (any, error) {
+			out, err := ref.Ask(within(t), Reserve{order, n})
+			return len(out.Events), err
+		})
+	}
+	go reserve("o1", 4)
+	soon(t, "the first decision", reached)
+	for i, f := range []func(){
+		func() { reserve("o2", 6) }, // all that is left, as it seems
+		func() { tell("state", func() (any, error) { s, err := ref.State(within(t)); return s.Free, err }) },
+		func() { reserve("o3", 1) }, // rejected, as it seems
+		func() { reserve("o4", 0) },
+	} {
+		go f()
+		waiting(t, sys, "apples", i+1)
+	}
+	// The stranger's write stands in the journal's queue before all of that.
+	b.pull()
+	stolen := make(chan error, 1)
+	d1, err := stockEvents.Encode(Reserved{"thief", 5})
+	must(t, err)
+	go func() {
+		_, err := sys.Publish(t.Context(), "apples", d1)
+		stolen <- err
+	}()
+	soon(t, "the sync", b.reached)
+	close(hold)
+	soon(t, "the last decision", last)
+	b.letGo()
+	must(t, soon(t, "the stranger's answer", stolen))
+	var got []string
+	for range 5 {
+		got = append(got, soon(t, "an answer", answers))
+	}
+	slices.Sort(got)
+	want := []string{
+		"o1: 1 <nil>", "o2: 0 6 wanted, 1 free", "o3: 2 <nil>", "o4: 2 <nil>",
+		"state: 1 <nil>",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("answers\n%v, want\n%v", got, want)
+	}
+	if want := []string{"o1 10", "o2 6", "o3 0", "o4 0", "o1 5", "o2 1", "o3 1", "o4 0"}; !slices.Equal(seen, want) {
+		t.Errorf("decisions on %v free, want %v", seen, want)
+	}
+	var held []string
+	for _, e := range stream(t, j, "apples") {
+		if e.Kind == "stock.reserved" {
+			v, err := stockEvents.Decode(e)
+			must(t, err)
+			held = append(held, v.(Reserved).Order)
+		}
+	}
+	if want := []string{"thief", "o1", "o3", "o4"}; !slices.Equal(held, want) {
+		t.Errorf("goods went to %v, want %v", held, want)
+	}
+}
+
+// An agent's stream may be written from outside too.
+func TestOutsideAppendToAnAgent(t *testing.T) {
+	j := memory(t)
+	a := counter()
+	sys := start(t, j, actors.Options{}, a)
+	must(t, a.Spawn(sys, "counter"))
+	var causes []events.Event
+	for range 50 {
+		causes = append(causes, orders(t, sys, 3)...)
+		_, err := sys.Publish(within(t), "counter", events.Draft{Kind: "remark"})
+		must(t, err)
+	}
+	settle(t, sys)
+	var got []events.ID
+	for _, e := range stream(t, j, "counter") {
+		if e.Kind != "remark" {
+			got = append(got, e.Trigger)
+		}
+	}
+	if !slices.Equal(got, ids(causes)) {
+		t.Errorf("%d reactions to %d events, or in another order", len(got), len(causes))
+	}
+	for i, n := range notes(t, j, "counter") {
+		if want := fmt.Sprintf("%d before %s", i, causes[i].ID); n != want {
+			t.Fatalf("note %d is %q, want %q", i, n, want)
+		}
+	}
+}
+
+// Answers that wait for an intent come later than those behind them.
+func TestEmbeddingsAnswerOutOfOrder(t *testing.T) {
+	slow := newSlowIntents()
+	j := open(t, "", journal.Options{Level: journal.LevelMemory, Intents: slow})
+	stock := newStock(nil)
+	a := actors.NewAgent("a", 1, "order.placed", func(t *actors.Turn, e events.Event) error {
+		d, err := noted.Encode(Note{e.ID.String()})
+		if err != nil {
+			return err
+		}
+		if e.StreamPosition%3 == 1 {
+			d.Embedding = []float32{1, 0}
+		}
+		return t.Emit(d)
+	})
+	sys := start(t, j, actors.Options{}, stock, a)
+	must(t, a.Spawn(sys, "a"))
+	causes := orders(t, sys, 30)
+	for j.Position() < 60 { // all reactions are durable, and some wait
+		must(t, within(t).Err())
+	}
+	close(slow.hold)
+	settle(t, sys)
+	reactedOnce(t, j, "a", causes)
+	causes = append(causes, orders(t, sys, 3)...)
+	settle(t, sys)
+	reactedOnce(t, j, "a", causes)
+}

@@ -1,0 +1,26 @@
+// Package yardstick measures what the storage engine does when it is used
+// bare, for what a journal does to be held against. [Run] repeats the commits
+// of a journal: as many batches, each with as many keys and bytes, as durable.
+//
+// # What it writes
+//
+// One loop writes two stores, opened with the options of a journal's two:
+//
+//	log    for each group one batch, synced as the mode says: for each event
+//	       one key of 9 bytes, in sequence, with an incompressible value of the
+//	       group's mean size
+//	index  without a write-ahead log, in batches of [IndexBatch] events, for
+//	       each event four keys in sorted runs: an id (16 bytes), a digest (8
+//	       and 8), a payload digest (16), a stream and its position
+//
+// What is left of less than IndexBatch events is not written to the index.
+//
+// # Guarantees
+//
+//   - It writes what it was told, no less (TestRunWritesTheGroups).
+//
+// # What it does not do
+//
+// It checks, hashes, looks up and answers nothing: that is the difference to
+// be measured. It keeps nothing; its directory is the caller's to remove.
+package yardstick

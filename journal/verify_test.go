@@ -1,0 +1,214 @@
+package journal_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/disk/disktest"
+	"github.com/tokaworks/toka/journal"
+)
+
+func TestVerifyFindsDamage(t *testing.T) {
+	get := func(t *testing.T, db *pebble.DB, key []byte) []byte {
+		t.Helper()
+		v, closer, err := db.Get(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := bytes.Clone(v)
+		if err := closer.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	set := func(t *testing.T, db *pebble.DB, key, value []byte) {
+		t.Helper()
+		if err := db.Set(key, value, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	del := func(t *testing.T, db *pebble.DB, key []byte) {
+		t.Helper()
+		if err := db.Delete(key, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flip := func(t *testing.T, db *pebble.DB, key []byte, at int) {
+		t.Helper()
+		v := get(t, db, key)
+		v[(at+len(v))%len(v)] ^= 0x10
+		set(t, db, key, v)
+	}
+	number := func(p uint64) []byte { return binary.BigEndian.AppendUint64(nil, p) }
+	const damaged = 12 // of 40
+	e := journal.PositionKey('e', damaged)
+	for name, harm := range map[string]func(t *testing.T, j *journal.Journal, es []events.Event){
+		"missing record": func(t *testing.T, j *journal.Journal, _ []events.Event) { del(t, j.LogDB(), e) },
+		"empty record":   func(t *testing.T, j *journal.Journal, _ []events.Event) { set(t, j.LogDB(), e, nil) },
+		"payload byte":   func(t *testing.T, j *journal.Journal, _ []events.Event) { flip(t, j.LogDB(), e, -1) },
+		"causal byte":    func(t *testing.T, j *journal.Journal, _ []events.Event) { flip(t, j.LogDB(), e, 100) },
+		"digest byte":    func(t *testing.T, j *journal.Journal, _ []events.Event) { flip(t, j.LogDB(), e, 20) },
+		"cut record": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			set(t, j.LogDB(), e, get(t, j.LogDB(), e)[:90])
+		},
+		"missing embedding": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			del(t, j.LogDB(), journal.PositionKey('v', damaged))
+		},
+		"embedding byte": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			flip(t, j.LogDB(), journal.PositionKey('v', damaged), 3)
+		},
+		"id index missing": func(t *testing.T, j *journal.Journal, es []events.Event) {
+			del(t, j.IndexDB(), append([]byte{'i'}, es[damaged-1].ID[:]...))
+		},
+		"id index elsewhere": func(t *testing.T, j *journal.Journal, es []events.Event) {
+			set(t, j.IndexDB(), append([]byte{'i'}, es[damaged-1].ID[:]...), number(3))
+		},
+		"swapped records": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			other := journal.PositionKey('e', damaged+1)
+			a, b := get(t, j.LogDB(), e), get(t, j.LogDB(), other)
+			set(t, j.LogDB(), e, b)
+			set(t, j.LogDB(), other, a)
+		},
+		"repeated record": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			set(t, j.LogDB(), e, get(t, j.LogDB(), journal.PositionKey('e', damaged-1)))
+		},
+		"record of another journal": func(t *testing.T, j *journal.Journal, es []events.Event) {
+			other := es[damaged-1]
+			d := draft(other.Stream, "test.happened", "forged")
+			forged, err := d.Seal(other.ID, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged.Position, forged.StreamPosition, forged.Epoch, forged.RecordTime = other.Position, other.StreamPosition, 1, other.RecordTime
+			set(t, j.LogDB(), e, events.AppendRecord(nil, &forged, 0))
+		},
+		"stream index elsewhere": func(t *testing.T, j *journal.Journal, es []events.Event) {
+			set(t, j.IndexDB(), journal.TextPositionKey('s', es[damaged-1].Stream, es[damaged-1].StreamPosition), number(3))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := disktest.New()
+			j := open(t, "/data", on(d.Volume()))
+			var es []events.Event
+			for i := range 40 {
+				dr := draft(fmt.Sprintf("s/%d", i%3), "test.happened", fmt.Sprintf("payload %d of its own", i))
+				dr.Embedding = []float32{1, float32(i), 2}
+				if i > 0 {
+					dr.Parents = []events.Ref{es[i-1].Ref()}
+				}
+				es = append(es, add(t, j, dr)...)
+			}
+			closeOK(t, j)
+			j = open(t, "/data", on(d.Volume())) // all in the index
+			verified(t, j)
+			harm(t, j, es)
+			r, err := j.Verify(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := false
+			for _, p := range r.Problems {
+				named = named || p.Position == damaged
+			}
+			if r.OK || !named {
+				t.Errorf("verify does not name position %d: %+v", damaged, r)
+			}
+			// Nothing that is damaged is served as if it were not: reading
+			// either fails or gives the event that was stored.
+			for got, err := range j.Read(t.Context(), journal.Query{}) {
+				if err != nil {
+					break
+				}
+				if want := es[got.Position-1]; got.Digest == want.Digest && string(got.Payload) != string(want.Payload) && name != "payload byte" {
+					t.Errorf("read %q for %q", got.Payload, want.Payload)
+				}
+			}
+			_ = j.Close()
+		})
+	}
+}
+
+// A hole in the log is an error to a reader, not silence.
+func TestReadFindsAMissingRecord(t *testing.T) {
+	for _, at := range []uint64{1, 4, 8} {
+		j := memory(t)
+		addN(t, j, "s", 8)
+		if err := j.LogDB().Delete(journal.PositionKey('e', at), pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		n := uint64(0)
+		for _, err = range j.Read(t.Context(), journal.Query{}) {
+			if err != nil {
+				break
+			}
+			n++
+		}
+		if !errors.Is(err, journal.ErrCorrupt) || n != at-1 {
+			t.Errorf("without record %d: %d events and %v", at, n, err)
+		}
+	}
+}
+
+func TestContentDoesNotDependOnOrder(t *testing.T) {
+	a, b := memory(t), memory(t)
+	var ds []events.Draft
+	for i := range 30 {
+		ds = append(ds, withID(draft(fmt.Sprintf("s/%d", i%4), "test.happened", fmt.Sprint(i)), nthID(i+1)))
+	}
+	add(t, a, ds...)
+	for _, d := range slices.Backward(ds) {
+		add(t, b, d)
+	}
+	if x, y := verified(t, a), verified(t, b); x.Content != y.Content || x.Events != 30 || x.Payloads != 30 || x.Streams != 4 {
+		t.Errorf("the same events in two orders: %+v and %+v", x, y)
+	}
+	addN(t, b, "s", 1)
+	if x, y := verified(t, a), verified(t, b); x.Content == y.Content {
+		t.Error("one event more, and the same content")
+	}
+}
+
+func TestVerifyBesideWriters(t *testing.T) {
+	j := memory(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					if _, err := tryAppend(t, j, write(draft(fmt.Sprintf("s/%d/%d", w, i), "test.happened", fmt.Sprint(w, i)))); err != nil {
+						t.Errorf("append: %v", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	progress := uint64(0)
+	for range 40 {
+		r, err := j.Verify(t.Context(), func(done, total uint64) {
+			if done > total {
+				t.Errorf("verified %d of %d", done, total)
+			}
+			progress = done
+		})
+		if err != nil || !r.OK || progress != r.Events {
+			t.Errorf("verify beside writers: %+v, %v", r, err)
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+}

@@ -1,0 +1,229 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/yardstick"
+	"github.com/tokaworks/toka/journal"
+)
+
+// appendBench measures appends.
+type appendBench struct {
+	writers  int
+	size     int
+	duration time.Duration
+	level    journal.Level
+	dir      string // empty at LevelMemory
+}
+
+func (o *appendBench) run(ctx context.Context) (*appendResult, error) {
+	r := &appendResult{
+		Benchmark: "append", Writers: o.writers, Size: o.size, Durability: o.level.String(),
+		CPUs: runtime.GOMAXPROCS(0), Dir: o.dir,
+	}
+	groups, err := o.journal(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	// The journal's garbage is not the yardstick's to collect.
+	runtime.GC()
+	y := yardstick.Options{Groups: groups, Streams: o.writers}
+	switch o.level {
+	case journal.LevelOS:
+		y.Mode = yardstick.OS
+	case journal.LevelMemory:
+		y.Mode = yardstick.Memory
+	}
+	if o.dir != "" {
+		y.Dir = filepath.Join(o.dir, "yardstick")
+		defer os.RemoveAll(y.Dir)
+	}
+	bare, err := yardstick.Run(ctx, y)
+	if err != nil {
+		return nil, err
+	}
+	r.YardstickEventsPerS = bare.EventsPerSecond()
+	r.YardstickP50, r.YardstickP99 = microseconds(bare.P50), microseconds(bare.P99)
+	r.Ratio = r.EventsPerS / r.YardstickEventsPerS
+	return r, nil
+}
+
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// journal measures the journal and returns its group commits.
+func (o *appendBench) journal(ctx context.Context, r *appendResult) (groups []yardstick.Group, err error) {
+	dir := ""
+	if o.dir != "" {
+		dir = filepath.Join(o.dir, "journal")
+	}
+	j, err := journal.Open(dir, journal.Options{
+		Level: o.level,
+		// Called in order by one goroutine, which has ended when Close returns.
+		OnCommit: func(c journal.Commit) {
+			if c.Events > 0 {
+				groups = append(groups, yardstick.Group{Events: uint32(c.Events), Bytes: uint32(c.Bytes)})
+			}
+		},
+	})
+	if err != nil {
+		return nil, &exit{ExitRefused, err}
+	}
+	elapsed, took, err := o.appendAll(ctx, j)
+	if err = errors.Join(err, j.Close()); err != nil {
+		return nil, err
+	}
+	r.Seconds, r.Events, r.Commits = elapsed.Seconds(), took.count, len(groups)
+	r.EventsPerS = float64(r.Events) / r.Seconds
+	r.EventsPerCommit = float64(r.Events) / float64(r.Commits)
+	r.P50, r.P99 = microseconds(took.percentile(0.50)), microseconds(took.percentile(0.99))
+	if dir != "" {
+		size, err := sizeOf(dir)
+		if err != nil {
+			return nil, err
+		}
+		r.BytesPerEvent = float64(size) / float64(r.Events)
+	}
+	return groups, nil
+}
+
+// appendAll runs the writers and returns how long they ran and their
+// latencies.
+func (o *appendBench) appendAll(ctx context.Context, j *journal.Journal) (time.Duration, *latencies, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	recent := make([]atomic.Pointer[events.Ref], o.writers)
+	all := make([]*appendWriter, o.writers)
+	for i := range all {
+		all[i] = newAppendWriter(i, o.size, recent)
+	}
+	var writing sync.WaitGroup
+	begin := make(chan struct{})
+	var start time.Time
+	for _, w := range all {
+		writing.Go(func() {
+			<-begin
+			if err := w.run(ctx, j, start.Add(o.duration)); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	start = time.Now()
+	close(begin)
+	writing.Wait()
+	elapsed := time.Since(start)
+	if ctx.Err() != nil {
+		return 0, nil, context.Cause(ctx)
+	}
+	took := &latencies{}
+	for _, w := range all {
+		took.add(&w.took)
+	}
+	return elapsed, took, nil
+}
+
+// appendWriter is one writer with its stream. All but recent is its own.
+type appendWriter struct {
+	number  int
+	stream  string
+	recent  []atomic.Pointer[events.Ref] // the last event of each writer
+	random  *rand.ChaCha8
+	payload []byte
+	last    events.Ref
+	before  events.Ref // the one before last
+	version uint64
+	took    latencies
+}
+
+func newAppendWriter(number, size int, recent []atomic.Pointer[events.Ref]) *appendWriter {
+	var seed [32]byte
+	binary.BigEndian.PutUint64(seed[:], uint64(number)+1)
+	return &appendWriter{
+		number: number, stream: fmt.Sprintf("writer-%04d", number), recent: recent,
+		random: rand.NewChaCha8(seed), payload: make([]byte, size),
+	}
+}
+
+// run appends until the deadline. The last append may end after it: it counts,
+// and so does its time.
+func (w *appendWriter) run(ctx context.Context, j *journal.Journal, deadline time.Time) error {
+	for began := time.Now(); began.Before(deadline); {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := w.append(ctx, j); err != nil {
+			return err
+		}
+		now := time.Now()
+		w.took.note(now.Sub(began))
+		began = now
+	}
+	return nil
+}
+
+func (w *appendWriter) append(ctx context.Context, j *journal.Journal) error {
+	_, _ = w.random.Read(w.payload)
+	expect := journal.NoStream()
+	if w.version > 0 {
+		expect = journal.Version(w.version)
+	}
+	receipt, err := j.Append(ctx, journal.Write{
+		Events: []events.Draft{{
+			Stream: w.stream, Kind: "bench.appended", SchemaVersion: 1,
+			ContentType: "application/octet-stream", Payload: w.payload, Parents: w.parents(),
+		}},
+		Expect: map[string]journal.Expected{w.stream: expect},
+	})
+	if err != nil {
+		return err
+	}
+	w.before, w.last = w.last, receipt.Events[0].Ref()
+	w.version++
+	ref := w.last
+	w.recent[w.number].Store(&ref)
+	return nil
+}
+
+// parents are the writer's own previous event, and a recent one of another
+// writer, each in turn; a writer that is alone takes one more of its own.
+func (w *appendWriter) parents() []events.Ref {
+	if w.version == 0 {
+		return nil
+	}
+	refs := append(make([]events.Ref, 0, 2), w.last)
+	if n := len(w.recent); n > 1 {
+		other := (w.number + 1 + int(w.version%uint64(n-1))) % n
+		if ref := w.recent[other].Load(); ref != nil {
+			refs = append(refs, *ref)
+		}
+	} else if !w.before.ID.IsZero() {
+		refs = append(refs, w.before)
+	}
+	return refs
+}
+
+// sizeOf returns the size of the files in and below dir.
+func sizeOf(dir string) (size int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	return size, err
+}

@@ -1,0 +1,36 @@
+package node
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokaworks/toka/actors"
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal"
+)
+
+// Root is the tree of commands.
+func Root() *cobra.Command { return (&app{registry: actors.NewRegistry()}).root() }
+
+// RunWith is Run with journals opened as change says.
+func RunWith(ctx context.Context, r *actors.Registry, args []string, s Streams, change func(*journal.Options)) int {
+	return (&app{registry: r, streams: s, change: change}).run(ctx, args)
+}
+
+// Reason is how a refusal of the journal's is reported.
+func Reason(err error, tokens map[events.ID]string) string {
+	return (&flight{id: "1", source: "s", tokens: tokens, err: err}).reason()
+}
+
+// Bar draws a progress bar on w as on a terminal, a line above it in the
+// middle, and takes it away.
+func Bar(w io.Writer, line string) {
+	p := &progress{w: w}
+	p.show(100)
+	p.set(50)
+	p.above(func(w io.Writer) { _, _ = io.WriteString(w, line) })
+	p.set(100)
+	p.end()
+}

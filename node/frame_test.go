@@ -1,0 +1,295 @@
+package node_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tokaworks/toka/actors"
+	"github.com/tokaworks/toka/internal/disk/disktest"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/node"
+)
+
+// commands walks the tree, without what cobra adds by itself.
+func commands(c *cobra.Command, visit func(c *cobra.Command)) {
+	if name := c.Name(); name == "help" || name == "completion" {
+		return
+	}
+	visit(c)
+	for _, sub := range c.Commands() {
+		commands(sub, visit)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	commands(node.Root(), func(c *cobra.Command) {
+		path := c.CommandPath()
+		examples := 0
+		for l := range strings.Lines(c.Example) {
+			l = strings.TrimSpace(l)
+			switch _, piped, _ := strings.Cut(l, "| "); {
+			case strings.HasPrefix(l, "toka-node "), strings.HasPrefix(piped, "toka-node "):
+				examples++
+			default:
+				t.Errorf("%s: example %q is no invocation", path, l)
+			}
+			if c.HasParent() && !strings.Contains(l, path) {
+				t.Errorf("%s: example %q is of another command", path, l)
+			}
+		}
+		if examples < 2 {
+			t.Errorf("%s: %d examples, want two", path, examples)
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") || strings.ToUpper(c.Short[:1]) != c.Short[:1] {
+			t.Errorf("%s: short help %q: a phrase with a capital and no stop is wanted", path, c.Short)
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" {
+				t.Errorf("%s: flag --%s has no text", path, f.Name)
+			}
+		})
+	})
+}
+
+// Every flag of an example is one that its command has.
+func TestExamplesParse(t *testing.T) {
+	commands(node.Root(), func(c *cobra.Command) {
+		for l := range strings.Lines(c.Example) {
+			_, line, _ := strings.Cut(l, "toka-node ")
+			line, _, _ = strings.Cut(line, " | ")
+			line, _, _ = strings.Cut(line, " > ")
+			named, rest, err := node.Root().Find(strings.Fields(strings.ReplaceAll(line, "'", "")))
+			if err == nil {
+				err = named.ParseFlags(rest)
+			}
+			if err != nil {
+				t.Errorf("%s: example %q: %v", c.CommandPath(), strings.TrimSpace(l), err)
+			}
+		}
+	})
+}
+
+// ingested returns a journal that holds the sample.
+func ingested(t *testing.T) string {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	must(t, node.ExitDone, "ingest", "--data", data, sample)
+	return data
+}
+
+func TestExitCodes(t *testing.T) {
+	data, damaged := ingested(t), ingested(t)
+	flip(t, damaged, 7)
+	missing := filepath.Join(t.TempDir(), "missing")
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "letter.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const first, seventh = "734d28b515026ca9f429eba0a7d09954bceb6387", "2bbdaa579047ee0b200ab53dcf7110a83bb5f6ce"
+	for _, c := range []struct {
+		code int
+		args string
+	}{
+		{node.ExitDone, ""},
+		{node.ExitDone, "version"},
+		{node.ExitDone, "log --data " + data},
+		{node.ExitDone, "show --data " + data + " " + first},
+		{node.ExitDone, "verify --data " + data},
+		{node.ExitDone, "ingest --data " + data + " " + sample},
+
+		{node.ExitFailed, "show --data " + data + " nobody"},
+		{node.ExitFailed, "ingest --data " + data + " " + filepath.Join(foreign, "none")},
+		{node.ExitFailed, "ingest --data " + data + " main_test.go"},
+
+		{node.ExitUsage, "what"},
+		{node.ExitUsage, "log --data " + data + " --after 301"},
+		{node.ExitUsage, "show --data " + data},
+		{node.ExitUsage, "verify --output html --data " + data},
+		{node.ExitUsage, "ingest --durability memory --data " + data + " " + sample},
+
+		{node.ExitDamage, "verify --data " + damaged},
+		{node.ExitDamage, "log --data " + damaged},
+		{node.ExitDamage, "show --data " + damaged + " " + seventh},
+
+		{node.ExitRefused, "log --data " + missing},
+		{node.ExitRefused, "show --data " + foreign + " x"},
+		{node.ExitRefused, "verify --data " + foreign},
+		{node.ExitRefused, "ingest --data " + foreign + " " + sample},
+	} {
+		r := run(t, strings.Fields(c.args)...)
+		if r.code != c.code {
+			t.Errorf("toka-node %s: code %d, want %d\n%.300s%s", c.args, r.code, c.code, r.out, r.err)
+		}
+		// What went wrong is said on standard error, but for what a report or
+		// single lines have said already.
+		if said := r.err != ""; said != (c.code != node.ExitDone) && !strings.HasPrefix(c.args, "verify") {
+			t.Errorf("toka-node %s: code %d and %q on standard error", c.args, r.code, r.err)
+		}
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a refused journal was created")
+	}
+}
+
+// flip changes a byte in the middle of a stored record and brings the change
+// to the store's own files, so that no checksum of the store's tells.
+func flip(t *testing.T, data string, position uint64) {
+	t.Helper()
+	db, err := pebble.Open(filepath.Join(data, "log"), &pebble.Options{FormatMajorVersion: pebble.FormatValueSeparation, Logger: quiet{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte{'e', 0, 0, 0, 0, 0, 0, 0, byte(position)}
+	v, closer, err := db.Get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := bytes.Clone(v)
+	_ = closer.Close()
+	changed[len(changed)/2] ^= 0x20
+	if err := errors.Join(db.Set(key, changed, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)             {}
+func (quiet) Errorf(string, ...any)            {}
+func (f quiet) Fatalf(format string, _ ...any) { panic(format) }
+
+// A changed byte is found, at its position, and all is well when it is back.
+func TestVerifyFindsDamage(t *testing.T) {
+	data := ingested(t)
+	for _, position := range []uint64{1, 150, 255} {
+		flip(t, data, position)
+		r := must(t, node.ExitDamage, "verify", "--data", data, "-o", "json")
+		var report journal.Report
+		if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, p := range report.Problems {
+			found = found || p.Position == position
+		}
+		if report.OK || !found {
+			t.Fatalf("position %d: %s", position, r.out)
+		}
+		if text := must(t, node.ExitDamage, "verify", "--data", data); !strings.HasPrefix(text.out, "DAMAGED: ") {
+			t.Fatal(text.out)
+		}
+		flip(t, data, position) // back
+		must(t, node.ExitDone, "verify", "--data", data)
+	}
+}
+
+func TestJSONOutput(t *testing.T) {
+	data := ingested(t)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if r := runOn(t, nil, strings.NewReader(""), "ingest", "--data", empty, "-"); r.code != 0 {
+		t.Fatal(r.err)
+	}
+	invocations := map[string][]string{
+		"toka-node version": {"version"},
+		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
+		"toka-node show":    {"show --data " + data + " 734d28b515026ca9f429eba0a7d09954bceb6387"},
+		"toka-node verify":  {"verify --data " + data, "verify --data " + empty},
+		"toka-node ingest":  {"ingest --data " + data + " " + sample, "ingest --data " + data + " main_test.go"},
+		"toka-node replay":  {"replay --data " + data},
+		"toka-node demo":    {"demo --events 10"},
+
+		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
+	}
+	commands(node.Root(), func(c *cobra.Command) {
+		if c.Flags().Lookup("output") == nil {
+			return
+		}
+		if invocations[c.CommandPath()] == nil {
+			t.Errorf("%s has --output and no invocation here", c.CommandPath())
+		}
+		for _, line := range invocations[c.CommandPath()] {
+			r := run(t, append(strings.Fields(line), "-o", "json")...)
+			if err := jsonLines([]byte(r.out)); err != nil {
+				t.Errorf("%s -o json: %v\n%s", line, err, r.err)
+			}
+		}
+	})
+	r := must(t, node.ExitDone, "log", "--data", data, "-o", "json")
+	if n := strings.Count(r.out, "\n"); n != 300 {
+		t.Errorf("log printed %d lines for 300 events", n)
+	}
+	if r := must(t, node.ExitDone, "log", "--data", empty, "-o", "json"); r.out != "" {
+		t.Errorf("an empty list is printed as %q", r.out)
+	}
+	// Reasons are objects too.
+	r = must(t, node.ExitFailed, "ingest", "--data", data, "main_test.go", "-o", "json")
+	if err := jsonLines([]byte(r.err)); err != nil {
+		t.Error(err)
+	}
+}
+
+// failing is an output that nobody takes.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestReadersCreateNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "empty"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := snapshot(dir)
+	for _, name := range []string{"empty", "none", "none/below"} {
+		for _, line := range []string{"log", "show x", "verify", "replay"} {
+			if c, _, err := node.Root().Find(strings.Fields(line)); err != nil || !c.HasParent() {
+				continue
+			}
+			must(t, node.ExitRefused, append(strings.Fields(line), "--data", filepath.Join(dir, name))...)
+			if snapshot(dir) != before {
+				t.Fatalf("%s has created something for %s", line, name)
+			}
+		}
+	}
+	// On a journal that is there, the events stay as they are.
+	data := ingested(t)
+	want := history(t, data)
+	for range 3 {
+		must(t, node.ExitDone, "log", "--data", data)
+		must(t, node.ExitDone, "verify", "--data", data)
+	}
+	if got := history(t, data); len(got) != len(want) || got[len(got)-1] != want[len(want)-1] {
+		t.Fatal("reading has changed the history")
+	}
+}
+
+// An output that cannot be written is an error, not silence.
+func TestOutputFails(t *testing.T) {
+	data := ingested(t)
+	for _, line := range []string{"log -o json", "log", "verify -o json", "ingest " + sample} {
+		var errs bytes.Buffer
+		code := node.RunWith(t.Context(), actors.NewRegistry(), append(strings.Fields(line), "--data", data), node.Streams{Out: failing{}, Err: &errs}, nil)
+		if code != node.ExitFailed || !strings.Contains(errs.String(), io.ErrClosedPipe.Error()) {
+			t.Errorf("%s: code %d, %q", line, code, errs.String())
+		}
+	}
+}
+
+// A disk that fails before the journal is open is a refusal.
+func TestStorageFailureWhileOpening(t *testing.T) {
+	disk := disktest.New()
+	disk.Fail(1, true, os.ErrPermission, func(op disktest.Op) bool { return op.Is(disktest.Write, "MANIFEST") })
+	r := runOn(t, func(o *journal.Options) { o.Volume = disk.Volume() }, strings.NewReader(""), "ingest", "--data", "/d", "-")
+	if r.code != node.ExitRefused || r.out != "" {
+		t.Fatal(r)
+	}
+}
