@@ -106,8 +106,8 @@ func TestKill(t *testing.T) {
 	for _, level := range []journal.Level{journal.LevelOS, journal.LevelFsync} {
 		t.Run(level.String(), func(t *testing.T) {
 			rounds := 5
-			if testing.Short() {
-				rounds = 1
+			if testing.Short() || underRace {
+				rounds = 2
 			}
 			dir := t.TempDir() + "/journal"
 			acked := map[uint64]events.Digest{}

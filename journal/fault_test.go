@@ -175,7 +175,7 @@ func (r *faultRun) after(cause error) {
 		}
 	}
 	// What was acknowledged can be read until the journal is closed.
-	at := map[uint64]events.Digest{}
+	at, mark := map[uint64]events.Digest{}, j.Position()
 	for e, err := range j.Read(ctx, journal.Query{}) {
 		if err != nil {
 			t.Errorf("read after the failure: %v", err)
@@ -183,8 +183,8 @@ func (r *faultRun) after(cause error) {
 		}
 		at[e.Position] = e.Digest
 	}
-	if uint64(len(at)) != j.Position() {
-		t.Errorf("read %d events after the failure, the mark is %d", len(at), j.Position())
+	if uint64(len(at)) < mark {
+		t.Errorf("read %d events after the failure, the mark was %d", len(at), mark)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

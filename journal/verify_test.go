@@ -179,25 +179,20 @@ func TestContentDoesNotDependOnOrder(t *testing.T) {
 
 func TestVerifyBesideWriters(t *testing.T) {
 	j := memory(t)
-	stop := make(chan struct{})
+	const writers, each = 4, 250
 	var wg sync.WaitGroup
-	for w := range 4 {
+	for w := range writers {
 		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
+			for i := range each {
+				if _, err := tryAppend(t, j, write(draft(fmt.Sprintf("s/%d/%d", w, i), "test.happened", fmt.Sprint(w, i)))); err != nil {
+					t.Errorf("append: %v", err)
 					return
-				default:
-					if _, err := tryAppend(t, j, write(draft(fmt.Sprintf("s/%d/%d", w, i), "test.happened", fmt.Sprint(w, i)))); err != nil {
-						t.Errorf("append: %v", err)
-						return
-					}
 				}
 			}
 		})
 	}
 	progress := uint64(0)
-	for range 40 {
+	for n := 0; progress < writers*each && n < 1000; n++ {
 		r, err := j.Verify(t.Context(), func(done, total uint64) {
 			if done > total {
 				t.Errorf("verified %d of %d", done, total)
@@ -209,6 +204,5 @@ func TestVerifyBesideWriters(t *testing.T) {
 			break
 		}
 	}
-	close(stop)
 	wg.Wait()
 }

@@ -135,7 +135,7 @@ func (g *ingest) parent(token, source string, limit uint64) (events.ID, error) {
 		return events.ID{}, err
 	}
 	for _, e := range stored {
-		if _, ok := g.flying.rank[e.ID]; !ok {
+		if _, ok := g.flying.rank[e.ID]; !ok && e.Position < limit {
 			add(e.ID, e.Stream)
 		}
 	}

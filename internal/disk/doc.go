@@ -14,9 +14,12 @@
 //   - With SkipLogSync, log writes reach the kernel and are not synced; all
 //     else is (TestSkipLogSync).
 //   - Recycled logs are guarded like new ones (TestGuardCoversRecycledLogs).
+//   - What an engine's marker file names is durable before the marker is, so
+//     that no power cut leaves a name without its file (TestMarkerComesLast).
 //
 // # What it does not do
 //
-// It does not retry, repair or buffer anything, and it does not watch free
+// It does not lock anything: its owner holds the directory, and lets go of it
+// when an engine cannot be closed. It does not retry, repair or buffer anything, and it does not watch free
 // space. A parked call holds its goroutine until the process ends.
 package disk

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -288,4 +289,28 @@ func TestGuardCoversRecycledLogs(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestMarkerComesLast(t *testing.T) {
+	b := newBench(t, false)
+	var ops []string
+	b.disk.Before(func(op disktest.Op) { ops = append(ops, op.String()) })
+	manifest, err := b.guard.Create("/d/MANIFEST-000001", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := manifest.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.guard.Create("/d/marker.manifest.000001.MANIFEST-000001", vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"create /d/MANIFEST-000001", "sync /d/MANIFEST-000001", "sync /d", "create /d/marker.manifest.000001.MANIFEST-000001"}
+	if !slices.Equal(ops, want) {
+		t.Errorf("%q, want %q", ops, want)
+	}
+	b.disk.Fail(1, false, syscall.EIO, func(op disktest.Op) bool { return op.Is(disktest.Sync, "/d") })
+	mustPark(t, "a marker whose directory cannot be synced", func() {
+		_, _ = b.guard.Create("/d/marker.manifest.000002.MANIFEST-000002", vfs.WriteCategoryUnspecified)
+	})
 }
