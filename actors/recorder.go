@@ -48,6 +48,7 @@ func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome
 		}
 	}
 	m := &message{kind: kindRecord, encoded: d, submitted: first}
+	done = r.cell.guarded(done)
 	m.reply = func(out Outcome, err error) {
 		done(out, err)
 		if err != nil {
@@ -63,5 +64,17 @@ func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// guarded keeps a caller's panic from whoever brings the answer.
+func (c *cell) guarded(done func(Outcome, error)) func(Outcome, error) {
+	return func(out Outcome, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				c.sys.log.Error("a caller's callback panicked", "agent", c.name, "panic", p)
+			}
+		}()
+		done(out, err)
 	}
 }

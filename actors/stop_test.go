@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -51,10 +52,11 @@ func TestStopDrains(t *testing.T) {
 
 	stopped, again := make(chan error, 1), make(chan error, 1)
 	go func() { stopped <- sys.Stop(within(t)) }()
-	for { // until it takes no more
-		if _, err := stock.Spawn(sys, "late"); errors.Is(err, actors.ErrStopped) {
+	for n := 0; ; n++ { // until it takes no more
+		if _, err := stock.Spawn(sys, fmt.Sprint("late ", n)); errors.Is(err, actors.ErrStopped) {
 			break
 		}
+		runtime.Gosched()
 	}
 	go func() { again <- sys.Stop(within(t)) }()
 	select {

@@ -162,3 +162,53 @@ func TestSlowSubscriberHoldsNobodyUp(t *testing.T) {
 		}
 	}
 }
+
+// Streams are read from the index and from memory, while the indexer moves
+// events from one to the other.
+func TestStreamSeam(t *testing.T) {
+	j := open(t, "", journal.Options{Level: journal.LevelMemory}.Small(2, 0))
+	const total = 800
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			next := uint64(1)
+			for e, err := range j.Subscribe(ctx, journal.Query{Stream: "s", Limit: total / 2}) {
+				if err != nil || e.StreamPosition != next {
+					t.Errorf("subscriber got %d of the stream, want %d (%v)", e.StreamPosition, next, err)
+					return
+				}
+				next++
+			}
+		})
+		wg.Go(func() {
+			for done := uint64(0); done < total/2; {
+				from := done - min(done, 20)
+				next := from + 1
+				for e, err := range j.ReadStream(ctx, "s", from) {
+					if err != nil || e.StreamPosition != next {
+						t.Errorf("read %d of the stream after %d, want %d (%v)", e.StreamPosition, from, next, err)
+						return
+					}
+					next++
+				}
+				if done = next - 1; done < from {
+					t.Errorf("the stream ended at %d, it was at %d before", done, from)
+					return
+				}
+				v, _, err := j.StreamVersion("s")
+				if err != nil || v < done {
+					t.Errorf("the stream is at %d after %d was read (%v)", v, done, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range total {
+		if _, err := j.Append(ctx, write(draft([]string{"s", "other"}[i%2], "test.happened", fmt.Sprint(i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+}

@@ -206,3 +206,32 @@ func TestVerifyBesideWriters(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Counts and mark are of one moment: here every event begins a stream and has
+// a payload of its own, so all three are equal.
+func TestStatsAreOfOneMoment(t *testing.T) {
+	j := memory(t)
+	const total = 3000
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range total / 4 {
+				if _, err := tryAppend(t, j, write(draft(fmt.Sprintf("s/%d/%d", w, i), "test.happened", fmt.Sprint(w, i)))); err != nil {
+					t.Errorf("append: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for {
+		s := j.Stats()
+		if s.Streams != s.Position || s.Payloads != s.Position {
+			t.Errorf("%+v, want three equal numbers", s)
+			break
+		}
+		if s.Position == total || t.Failed() {
+			break
+		}
+	}
+	wg.Wait()
+}

@@ -20,6 +20,7 @@
 // # What it does not do
 //
 // It does not lock anything: its owner holds the directory, and lets go of it
-// when an engine cannot be closed. It does not retry, repair or buffer anything, and it does not watch free
-// space. A parked call holds its goroutine until the process ends.
+// when an engine cannot be closed. It does not retry, repair or buffer
+// anything, and it does not watch free space. A parked call holds its
+// goroutine until the process ends.
 package disk
