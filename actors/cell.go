@@ -102,6 +102,7 @@ type cell struct {
 	history   supervisor.History
 	backlog   []*message // to be handled before the mailbox goes on
 	current   *message   // the one in hand
+	looked    uint64     // position of the journal when nobody else had written to the stream
 	reacted   uint64     // position of the last event that the stream holds the end of
 	spokenFor bool       // the bus's checkpoint stands for this agent too
 
@@ -254,8 +255,16 @@ func (c *cell) behind(m *message) bool {
 	if !quiet {
 		return false
 	}
+	end := c.sys.j.Position()
+	if end == c.looked {
+		return false
+	}
 	n, _, err := c.sys.j.StreamVersion(c.name)
-	return err == nil && n != c.version
+	if err == nil && n != c.version {
+		return true
+	}
+	c.looked = end
+	return false
 }
 
 // finish ends a message that journals nothing.

@@ -38,7 +38,7 @@ func SpawnRecorder(sys *System, name string) (*Recorder, error) {
 // it in its queue, so that a later Record, of whatever recorder, stands behind
 // it in the journal's order; done is called once with the outcome, when that
 // is durable. An error means that d was refused and done was or will be called
-// with it too.
+// with it too; but when ctx ends first, what became of d is for done to say.
 func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome, error)) error {
 	submitted := make(chan error, 1)
 	first := func(err error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"sync"
 
 	"github.com/zeebo/blake3"
 )
@@ -37,43 +38,57 @@ func PayloadDigest(payload []byte) Digest { return tagged(tagPayload, payload) }
 // the journal for that form).
 func EmbeddingDigest(stored []byte) Digest { return tagged(tagEmbedding, stored) }
 
-// tagged hashes tag and b as one string. A payload that fits the buffer is
-// copied beside the tag, which is quicker than feeding a hasher twice.
+// hashing is what one digest needs, kept for the next one. The one-shot
+// functions of the hash keep their state on the stack, some kilobytes of it:
+// with a thousand writers that sleep between two appends, growing their stacks
+// again after each garbage collection costs more than the hashing.
+type hashing struct {
+	h   *blake3.Hasher
+	buf []byte
+	sum [32]byte
+}
+
+var hashers = sync.Pool{New: func() any { return &hashing{h: blake3.New(), buf: make([]byte, 0, 512)} }}
+
+// digest returns the hash of head and tail as one string.
+func (s *hashing) digest(head, tail []byte) Digest {
+	s.h.Reset()
+	_, _ = s.h.Write(head)
+	_, _ = s.h.Write(tail)
+	s.h.Sum(s.sum[:0])
+	return s.sum
+}
+
+// tagged hashes tag and b as one string.
 func tagged(tag string, b []byte) Digest {
-	var buf [1024]byte
-	if len(b) <= len(buf)-len(tag) {
-		n := copy(buf[:], tag)
-		n += copy(buf[n:], b)
-		return blake3.Sum256(buf[:n])
-	}
-	h := blake3.New()
-	_, _ = h.WriteString(tag)
-	_, _ = h.Write(b)
-	var d Digest
-	h.Sum(d[:0])
-	return d
+	s := hashers.Get().(*hashing)
+	defer hashers.Put(s)
+	s.buf = append(s.buf[:0], tag...)
+	return s.digest(s.buf, b)
 }
 
 func (e *Event) causalDigest() Digest {
-	buf := make([]byte, 0, 512)
-	buf = append(buf, tagCausal...)
-	return blake3.Sum256(appendCausal(buf, e))
+	s := hashers.Get().(*hashing)
+	defer hashers.Put(s)
+	s.buf = appendCausal(append(s.buf[:0], tagCausal...), e)
+	return s.digest(s.buf, nil)
 }
 
 // RecordHash returns the digest of the whole stored record: the causal digest
 // and the place. It is the leaf that stands for the event where a journal as a
 // whole is committed to.
 func (e *Event) RecordHash() Digest {
-	buf := make([]byte, 0, 256)
-	buf = append(buf, tagRecord...)
+	s := hashers.Get().(*hashing)
+	defer hashers.Put(s)
+	buf := append(s.buf[:0], tagRecord...)
 	buf = append(buf, e.Digest[:]...)
 	buf = binary.BigEndian.AppendUint64(buf, e.Position)
 	buf = binary.BigEndian.AppendUint64(buf, e.StreamPosition)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.RecordTime.UnixNano()))
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.Epoch))
 	buf = append(buf, e.EmbeddingDigest[:]...)
-	buf = appendText(buf, e.Trace)
-	return blake3.Sum256(buf)
+	s.buf = appendText(buf, e.Trace)
+	return s.digest(s.buf, nil)
 }
 
 func appendText(b []byte, s string) []byte {

@@ -71,19 +71,39 @@ func (j *Journal) Submit(ctx context.Context, w Write, done func(Receipt, error)
 // request is a write on its way. After it was queued it belongs to the
 // committer until finish.
 type request struct {
-	sealed  []events.Event // digests are computed where hashed is set
-	vectors []intent.Vector
-	minted  []bool // the id was drawn just now, so it cannot be known
-	hashed  []bool
-	write   Write
-	bytes   int64
-	embeds  bool
+	sealed       []events.Event
+	slots        []slot // one for each event
+	expect       []expectation
+	checkpoints  []Checkpoint
+	stateDigests []StateDigest
+	bytes        int64
+	embeds       bool
+
+	// Nearly every write has one event in one stream: these spare it three
+	// allocations.
+	oneEvent  [1]events.Event
+	oneSlot   [1]slot
+	oneExpect [1]expectation
 
 	finished atomic.Bool
 	done     func(Receipt, error)
 	answer   chan struct{} // closed by finish, after receipt and err are set
 	receipt  Receipt
 	err      error
+}
+
+// slot is what the committer needs to know of an event besides the event.
+type slot struct {
+	vector intent.Vector
+	minted bool   // the id was drawn just now, so it cannot be known
+	hashed bool   // the causal digest is computed
+	holder uint64 // record that holds the payload, if one does
+}
+
+// expectation is an Expected with its stream.
+type expectation struct {
+	stream string
+	Expected
 }
 
 func (r *request) finish(receipt Receipt, err error) {
@@ -115,14 +135,18 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 	}
 	n := len(w.Events)
 	r := &request{
-		write: Write{
-			Expect:       maps.Clone(w.Expect),
-			Checkpoints:  slices.Clone(w.Checkpoints),
-			StateDigests: slices.Clone(w.StateDigests),
-		},
-		sealed: make([]events.Event, n),
-		minted: make([]bool, n), hashed: make([]bool, n),
-		bytes: 256 * int64(1+len(w.Checkpoints)+len(w.StateDigests)),
+		checkpoints:  slices.Clone(w.Checkpoints),
+		stateDigests: slices.Clone(w.StateDigests),
+		bytes:        256 * int64(1+len(w.Checkpoints)+len(w.StateDigests)),
+	}
+	if n == 1 {
+		r.sealed, r.slots = r.oneEvent[:], r.oneSlot[:]
+	} else {
+		r.sealed, r.slots = make([]events.Event, n), make([]slot, n)
+	}
+	r.expect = r.oneExpect[:0]
+	for stream, want := range w.Expect {
+		r.expect = append(r.expect, expectation{stream, want})
 	}
 	for i := range w.Events {
 		d := &w.Events[i]
@@ -131,23 +155,24 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 				return nil, err
 			}
 		}
+		sl, e := &r.slots[i], &r.sealed[i]
 		id := d.ID
 		if id.IsZero() {
-			id, r.minted[i] = NewID(), true
+			id, sl.minted = NewID(), true
 		}
-		r.hashed[i] = true
-		for _, p := range d.Parents {
-			r.hashed[i] = r.hashed[i] && !p.Digest.IsZero()
+		sl.hashed = true
+		for k := range d.Parents {
+			sl.hashed = sl.hashed && !d.Parents[k].Digest.IsZero()
 		}
-		e, err := d.Unlinked(id)
-		if err == nil && r.hashed[i] {
+		var err error
+		if *e, err = d.Unlinked(id); err == nil && sl.hashed {
 			err = e.SetParents(d.Parents)
 		}
 		if err != nil {
 			return nil, err
 		}
 		e.Payload, e.Extensions = slices.Clone(e.Payload), maps.Clone(e.Extensions)
-		if !r.hashed[i] {
+		if !sl.hashed {
 			e.Parents = slices.Clone(d.Parents) // until link knows their digests
 		}
 		if len(d.Embedding) > 0 {
@@ -159,13 +184,9 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 			if err != nil {
 				return nil, fmt.Errorf("event %s: %w", id, err)
 			}
-			if r.vectors == nil {
-				r.vectors = make([]intent.Vector, n)
-			}
-			r.vectors[i], r.embeds = v, true
+			sl.vector, r.embeds = v, true
 			e.EmbeddingDigest = events.EmbeddingDigest(v.Bytes())
 		}
-		r.sealed[i] = e
 		r.bytes += 512 + int64(len(d.Payload)) + 2*int64(len(d.Embedding))
 	}
 	for i := range w.Checkpoints {

@@ -117,53 +117,38 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 	if err != nil || known != nil {
 		return outcome{known: known, receipt: Receipt{Duplicate: true}}, err
 	}
-	for stream, want := range r.write.Expect {
-		h, err := j.head(stream)
+	for _, want := range r.expect {
+		h, err := j.head(want.stream)
 		if err != nil {
 			return outcome{}, err
 		}
 		if !want.holds(h) {
-			return outcome{}, &WrongVersionError{Stream: stream, Expected: want, Actual: h.version}
+			return outcome{}, &WrongVersionError{Stream: want.stream, Expected: want.Expected, Actual: h.version}
 		}
 	}
 	// Whatever may have to be read is read now: from place on nothing may
 	// fail, or a part of the write would be accepted.
-	holders := make([]uint64, len(r.sealed))
 	for i := range r.sealed {
 		if _, err := j.head(r.sealed[i].Stream); err != nil {
 			return outcome{}, err
 		}
 		if len(r.sealed[i].Payload) > 0 {
-			if holders[i], err = j.payloadHolder(r.sealed[i].PayloadDigest); err != nil {
+			if r.slots[i].holder, err = j.payloadHolder(r.sealed[i].PayloadDigest); err != nil {
 				return outcome{}, err
 			}
 		}
 	}
-	places := make([]uint64, len(r.write.StateDigests))
-	for i, d := range r.write.StateDigests {
-		h, err := j.head(d.Stream)
-		if err != nil {
-			return outcome{}, err
-		}
-		if d.StreamPosition == h.version {
-			places[i] = h.position
-		} else if d.StreamPosition < h.version {
-			found, err := j.streamPositions(d.Stream, d.StreamPosition-1, ^uint64(0), 1)
-			if err != nil {
-				return outcome{}, err
-			}
-			if len(found) > 0 {
-				places[i] = found[0]
-			}
-		}
+	places, err := j.places(r)
+	if err != nil {
+		return outcome{}, err
 	}
 	for i := range r.sealed {
-		j.place(g, r, i, holders[i])
+		j.place(g, r, i)
 	}
-	for _, c := range r.write.Checkpoints {
+	for _, c := range r.checkpoints {
 		g.set(textKey(nil, logCheckpoint, c.Name), encodeCheckpoint(c, j.store.epoch))
 	}
-	for i, d := range r.write.StateDigests {
+	for i, d := range r.stateDigests {
 		d.Position = places[i]
 		for k := range r.sealed {
 			if e := &r.sealed[k]; e.Stream == d.Stream && e.StreamPosition == d.StreamPosition {
@@ -174,6 +159,30 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 			binary.BigEndian.AppendUint64(bytes.Clone(d.Digest[:]), d.Position))
 	}
 	return outcome{receipt: Receipt{Events: r.sealed}}, nil
+}
+
+// places finds the positions of the events that r's state digests stand after,
+// as far as they are not r's own.
+func (j *Journal) places(r *request) ([]uint64, error) {
+	places := make([]uint64, len(r.stateDigests))
+	for i, d := range r.stateDigests {
+		h, err := j.head(d.Stream)
+		if err != nil {
+			return nil, err
+		}
+		if d.StreamPosition == h.version {
+			places[i] = h.position
+		} else if d.StreamPosition < h.version {
+			found, err := j.streamPositions(d.Stream, d.StreamPosition-1, ^uint64(0), 1)
+			if err != nil {
+				return nil, err
+			}
+			if len(found) > 0 {
+				places[i] = found[0]
+			}
+		}
+	}
+	return places, nil
 }
 
 // set adds a key to the group. A batch refuses a key only when it is closed or
@@ -187,7 +196,7 @@ func (g *group) set(key, value []byte) {
 // link finds the parents of the i-th event and completes its digest.
 func (j *Journal) link(r *request, i int, base uint64) error {
 	e := &r.sealed[i]
-	if r.hashed[i] && len(e.Parents) == 0 {
+	if r.slots[i].hashed && len(e.Parents) == 0 {
 		return nil
 	}
 	refs := e.Parents
@@ -221,7 +230,7 @@ next:
 	if missing != nil {
 		return &UnknownParentError{Event: e.ID, Parents: missing}
 	}
-	if r.hashed[i] {
+	if r.slots[i].hashed {
 		return nil
 	}
 	return e.SetParents(refs)
@@ -238,7 +247,7 @@ func (j *Journal) known(r *request) ([]uint64, error) {
 				return nil, fmt.Errorf("event %s: %w: it stands twice in one write", e.ID, ErrIDConflict)
 			}
 		}
-		if r.minted[i] {
+		if r.slots[i].minted {
 			continue
 		}
 		position, digest, err := j.lookup(e.ID)
@@ -262,10 +271,8 @@ func (j *Journal) known(r *request) ([]uint64, error) {
 }
 
 // place gives the i-th event of r the next position and adds it to the group.
-// holder is the record that holds its payload, 0 if none was found on disk or
-// in memory before this write.
-func (j *Journal) place(g *group, r *request, i int, holder uint64) {
-	e := &r.sealed[i]
+func (j *Journal) place(g *group, r *request, i int) {
+	e, holder, vector := &r.sealed[i], r.slots[i].holder, r.slots[i].vector
 	h, _ := j.tail.head(e.Stream) // accept has brought it into memory
 	if holder == 0 && i > 0 && len(e.Payload) > 0 {
 		holder = j.tail.byPayload(e.PayloadDigest) // an earlier event of this write may hold it
@@ -277,10 +284,10 @@ func (j *Journal) place(g *group, r *request, i int, holder uint64) {
 	j.scratch = events.AppendRecord(j.scratch[:0], e, holder)
 	var key [9]byte
 	g.set(putPositionKey(&key, logRecord, e.Position), j.scratch)
-	if r.vectors != nil && r.vectors[i] != nil {
-		g.set(putPositionKey(&key, logVector, e.Position), r.vectors[i].Bytes())
+	if vector != nil {
+		g.set(putPositionKey(&key, logVector, e.Position), vector.Bytes())
 		e.Intent.Pending = j.intent.active()
-		g.arrivals = append(g.arrivals, intent.Arrival{Position: e.Position, ID: e.ID, Digest: e.Digest, Vector: r.vectors[i]})
+		g.arrivals = append(g.arrivals, intent.Arrival{Position: e.Position, ID: e.ID, Digest: e.Digest, Vector: vector})
 	}
 	en := newEntry(e)
 	if holder != 0 {

@@ -65,7 +65,7 @@ func (s *store) wipeIndex() error {
 // ends when the syncer has ended and everything is moved.
 func (j *Journal) indexLoop() {
 	defer j.committed.Done()
-	tick := time.NewTicker(indexLag / 2)
+	tick := time.NewTicker(indexLag * 3 / 4)
 	defer tick.Stop()
 	flushed := j.index.position
 	for open := true; open; {

@@ -22,12 +22,12 @@ import (
 type Level uint8
 
 const (
-	// LevelFsync: on disk, synced. Survives a power cut.
+	// LevelFsync is on disk, synced. Survives a power cut.
 	LevelFsync Level = iota
-	// LevelOS: handed to the kernel. Survives the end of the process, however
+	// LevelOS is handed to the kernel. Survives the end of the process, however
 	// sudden, but not a power cut.
 	LevelOS
-	// LevelMemory: in memory; the directory is not used. The engine is the
+	// LevelMemory is in memory; the directory is not used. The engine is the
 	// same, on a file system in memory.
 	LevelMemory
 )
@@ -421,4 +421,17 @@ func (j *Journal) stop() error {
 	default:
 		return nil
 	}
+}
+
+// clock is never decreasing, so that record times follow positions.
+type clock struct {
+	now  func() time.Time
+	last time.Time
+}
+
+func (c *clock) next() time.Time {
+	if t := c.now().UTC().Round(0); t.After(c.last) {
+		c.last = t
+	}
+	return c.last
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/tokaworks/toka/events"
@@ -176,8 +177,8 @@ func (t *tail) cacheHead(stream string, h head) {
 func (t *tail) byID(id events.ID) (position uint64, digest events.Digest) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for i := len(t.gens) - 1; i >= 0; i-- {
-		if p, en := t.gens[i].byID(id); en != nil {
+	for _, g := range slices.Backward(t.gens) {
+		if p, en := g.byID(id); en != nil {
 			return p, en.digest
 		}
 	}
@@ -187,16 +188,16 @@ func (t *tail) byID(id events.ID) (position uint64, digest events.Digest) {
 func (t *tail) byPayload(d events.Digest) (position uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for i := len(t.gens) - 1; i >= 0; i-- {
-		if p := t.gens[i].byPayload(d); p != 0 {
+	for _, g := range slices.Backward(t.gens) {
+		if p := g.byPayload(d); p != 0 {
 			return p
 		}
 	}
 	return 0
 }
 
-// byDigest lists the events at or below most whose digest begins with prefix,
-// a whole number of bytes; the caller filters finer.
+// byDigest lists the events at or below most whose digest matches. whole, if it
+// is not nil, is the only digest that can match, and is found without a scan.
 func (t *tail) byDigest(match func(events.Digest) bool, whole *events.Digest, most uint64) (found []uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -237,8 +238,7 @@ func (t *tail) byOutside(outsideID string, most uint64) (found []uint64) {
 func (t *tail) streamPositions(stream string, after, most uint64) (found []uint64, from uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for i := len(t.gens) - 1; i >= 0; i-- {
-		g := t.gens[i]
+	for _, g := range slices.Backward(t.gens) {
 		for n := g.streams[stream]; n != 0; n = g.entries[n-1].prevInStream {
 			en := &g.entries[n-1]
 			from = en.streamVersion
@@ -247,9 +247,7 @@ func (t *tail) streamPositions(stream string, after, most uint64) (found []uint6
 			}
 		}
 	}
-	for i, j := 0, len(found)-1; i < j; i, j = i+1, j-1 {
-		found[i], found[j] = found[j], found[i]
-	}
+	slices.Reverse(found)
 	return found, from
 }
 
@@ -257,8 +255,7 @@ func (t *tail) streamPositions(stream string, after, most uint64) (found []uint6
 func (t *tail) head(stream string) (head, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for i := len(t.gens) - 1; i >= 0; i-- {
-		g := t.gens[i]
+	for _, g := range slices.Backward(t.gens) {
 		if n := g.streams[stream]; n != 0 {
 			en := &g.entries[n-1]
 			return head{version: en.streamVersion, position: g.first + uint64(n) - 1, last: en.id}, true

@@ -1,0 +1,75 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/tokaworks/toka/events"
+)
+
+// Checkpoint returns a stored checkpoint, or an error that wraps ErrNotFound.
+func (j *Journal) Checkpoint(ctx context.Context, name string) (Checkpoint, error) {
+	if err := j.enter(ctx); err != nil {
+		return Checkpoint{}, err
+	}
+	defer j.leave()
+	v, closer, err := j.store.log.Get(textKey(nil, logCheckpoint, name))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return Checkpoint{}, fmt.Errorf("checkpoint %q: %w", name, ErrNotFound)
+	}
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint %q: %w", name, readError(err))
+	}
+	defer closer.Close()
+	return decodeCheckpoint(name, v)
+}
+
+func encodeCheckpoint(c Checkpoint, epoch uint32) []byte {
+	b := binary.BigEndian.AppendUint32([]byte{1}, epoch)
+	b = binary.BigEndian.AppendUint64(b, c.Position)
+	return append(b, c.Via...)
+}
+
+func decodeCheckpoint(name string, v []byte) (Checkpoint, error) {
+	if len(v) < 13 || v[0] != 1 {
+		return Checkpoint{}, fmt.Errorf("checkpoint %q: %w: %d bytes", name, ErrCorrupt, len(v))
+	}
+	return Checkpoint{Name: name, Position: binary.BigEndian.Uint64(v[5:]), Via: string(v[13:])}, nil
+}
+
+// StateDigests yields the stored state digests of a stream, in order of stream
+// position.
+func (j *Journal) StateDigests(ctx context.Context, stream string) iter.Seq2[StateDigest, error] {
+	return func(yield func(StateDigest, error) bool) {
+		if err := j.enter(ctx); err != nil {
+			yield(StateDigest{}, err)
+			return
+		}
+		var found []StateDigest
+		prefix := textKey(nil, logState, stream)
+		err := j.eachLogKey(prefix, keyAfter(prefix), func(key, value []byte) error {
+			if len(value) != 40 {
+				return fmt.Errorf("state digest of stream %q: %w: %d bytes", stream, ErrCorrupt, len(value))
+			}
+			found = append(found, StateDigest{
+				Stream: stream, StreamPosition: tail8(key),
+				Digest: events.Digest(value[:32]), Position: tail8(value),
+			})
+			return nil
+		})
+		j.leave()
+		for _, d := range found {
+			if !yield(d, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(StateDigest{}, err)
+		}
+	}
+}
