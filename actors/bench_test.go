@@ -2,7 +2,6 @@ package actors_test
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -120,7 +119,7 @@ func BenchmarkAsk(b *testing.B) {
 
 func bareActor() (*actor.ActorSystem, *actor.PID, *atomic.Int64) {
 	sys := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return slog.New(slog.NewTextHandler(io.Discard, nil))
+		return slog.New(slog.DiscardHandler)
 	}))
 	seen := new(atomic.Int64)
 	pid := sys.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {

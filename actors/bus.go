@@ -196,8 +196,9 @@ func (b *bus) join(c *cell, position uint64) bool {
 	return true
 }
 
-// save stores how far everybody who keeps up has come.
-func (b *bus) save() {
+// save stores how far everybody who keeps up has come, and calls done when
+// that is durable or there is no more to be had.
+func (b *bus) save(done func()) {
 	low := b.position.Load()
 	for c := range b.members {
 		handled := c.handled.Load()
@@ -206,12 +207,16 @@ func (b *bus) save() {
 		}
 	}
 	if low <= b.saved {
+		done()
 		return
 	}
 	b.saved = low
 	err := b.sys.j.Submit(b.sys.ctx, journal.Write{
 		Checkpoints: []journal.Checkpoint{{Name: b.checkpoint, Position: low}},
-	}, func(journal.Receipt, error) {})
+	}, func(journal.Receipt, error) { done() })
+	if err != nil {
+		done()
+	}
 	if err != nil && b.sys.ctx.Err() == nil {
 		b.sys.log.Warn("the bus could not store its checkpoint", "err", err)
 	}
@@ -225,7 +230,7 @@ func (b *bus) keep(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			if b.do(ctx, b.save) != nil {
+			if b.do(ctx, func() { b.save(func() {}) }) != nil {
 				return
 			}
 		case <-ctx.Done():

@@ -98,7 +98,6 @@ type cell struct {
 	version   uint64
 	head      events.ID
 	begun     bool // the stream holds an event of the actor's own
-	digested  uint64
 	history   supervisor.History
 	backlog   []*message // to be handled before the mailbox goes on
 	current   *message   // the one in hand

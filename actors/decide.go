@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"time"
 
@@ -50,7 +51,7 @@ func (c *cell) command(m *message) {
 		return sealed.Ref(), nil
 	}
 	t := &Turn{agent: c.name, now: now, correlation: m.correlation, cause: cause}
-	dec, err, trace := c.run(t, m)
+	dec, trace, err := c.run(t, m)
 	if trace != "" {
 		c.fail(m, err.Error(), trace)
 		return
@@ -59,8 +60,7 @@ func (c *cell) command(m *message) {
 		err = t.err
 	}
 	if err != nil {
-		var r *rejection
-		if errors.As(err, &r) {
+		if r, ok := errors.AsType[*rejection](err); ok {
 			err = r.error
 		} else {
 			err = fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err)
@@ -171,7 +171,7 @@ func (c *cell) react(m *message) {
 	}
 	ref := m.event.Ref()
 	t := &Turn{agent: c.name, now: m.event.RecordTime, correlation: m.event.Correlation, cause: func() (events.Ref, error) { return ref, nil }}
-	dec, err, trace := c.run(t, m)
+	dec, trace, err := c.run(t, m)
 	if err == nil {
 		err = t.err
 	}
@@ -199,23 +199,14 @@ func checkpointName(agent string) string { return agent }
 
 // run calls the handler. A panic comes back as an error with a stack; turn
 // sees to a Goexit.
-func (c *cell) run(t *Turn, m *message) (dec decision, err error, trace string) {
-	type result struct {
-		dec   decision
-		err   error
-		trace string
-	}
-	call := func() (r result) {
-		defer func() {
-			if p := recover(); p != nil {
-				r = result{err: fmt.Errorf("panic: %v", p), trace: string(debug.Stack())}
-			}
-		}()
-		r.dec, r.err = c.runner.decide(t, m)
-		return r
-	}
-	r := call()
-	return r.dec, r.err, r.trace
+func (c *cell) run(t *Turn, m *message) (dec decision, trace string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			dec, trace, err = decision{}, string(debug.Stack()), fmt.Errorf("panic: %v", p)
+		}
+	}()
+	dec, err = c.runner.decide(t, m)
+	return dec, "", err
 }
 
 // write hands what a turn decided to the journal and goes on without waiting.
@@ -270,9 +261,7 @@ func (c *cell) sign(drafts []events.Draft) {
 	}
 	d := &drafts[0]
 	ext := map[string]string{events.ExtBehaviour: c.b.key()}
-	for k, v := range d.Extensions {
-		ext[k] = v
-	}
+	maps.Copy(ext, d.Extensions)
 	d.Extensions = ext
 }
 

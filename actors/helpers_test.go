@@ -181,10 +181,9 @@ type Order struct {
 type Note struct{ Text string }
 
 var (
-	placed  = events.NewType[Order]("order.placed", 1)
-	changed = events.NewType[Order]("order.item.changed", 1)
-	noted   = events.NewType[Note]("clerk.noted", 1)
-	filed   = events.NewType[Note]("clerk.filed", 1)
+	placed = events.NewType[Order]("order.placed", 1)
+	noted  = events.NewType[Note]("clerk.noted", 1)
+	filed  = events.NewType[Note]("clerk.filed", 1)
 )
 
 // clerk is an agent that notes every placed order: "order ID".

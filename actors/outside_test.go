@@ -184,18 +184,26 @@ func TestWhatRestsOnARefusalIsDecidedAgain(t *testing.T) {
 	}
 }
 
-// An agent's stream may be written from outside too.
+// An agent's stream may be written from outside too. Here somebody does so
+// whenever the agent is about to react for the first time to every other event,
+// so that what it decides comes too late, and so does what it decides on top.
 func TestOutsideAppendToAnAgent(t *testing.T) {
 	j := memory(t)
 	a := counter()
-	sys := start(t, j, actors.Options{}, a)
-	must(t, a.Spawn(sys, "counter"))
-	var causes []events.Event
-	for range 50 {
-		causes = append(causes, orders(t, sys, 3)...)
-		_, err := sys.Publish(within(t), "counter", events.Draft{Kind: "remark"})
-		must(t, err)
+	var sys *actors.System
+	tries := map[events.ID]int{}
+	honest := a.React
+	a.React = func(turn *actors.Turn, n int, e events.Event) error {
+		if tries[e.ID]++; tries[e.ID] == 1 && e.StreamPosition%2 == 0 {
+			if _, err := sys.Publish(t.Context(), "counter", events.Draft{Kind: "remark"}); err != nil {
+				return err
+			}
+		}
+		return honest(turn, n, e)
 	}
+	sys = start(t, j, actors.Options{}, a)
+	must(t, a.Spawn(sys, "counter"))
+	causes := orders(t, sys, 60)
 	settle(t, sys)
 	var got []events.ID
 	for _, e := range stream(t, j, "counter") {
@@ -210,6 +218,9 @@ func TestOutsideAppendToAnAgent(t *testing.T) {
 		if want := fmt.Sprintf("%d before %s", i, causes[i].ID); n != want {
 			t.Fatalf("note %d is %q, want %q", i, n, want)
 		}
+	}
+	if n := tries[causes[1].ID]; n < 2 {
+		t.Errorf("an event whose reaction came too late was reacted to %d times", n)
 	}
 }
 

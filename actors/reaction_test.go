@@ -192,7 +192,7 @@ func TestPatterns(t *testing.T) {
 			}
 			broken := actors.NewAgent("broken", 1, "stock.added", func(*actors.Turn, events.Event) error { return errors.New("as planned") })
 			sys := start(t, j, quick(2), a, broken)
-			publish := func(stream string, skip string) {
+			publish := func(stream, skip string) {
 				for _, k := range published {
 					if k == skip {
 						continue
@@ -364,7 +364,9 @@ func TestEmitRefuses(t *testing.T) {
 	var errs []error
 	a := actors.NewAgent("a", 1, "order.placed", func(t *actors.Turn, e events.Event) error {
 		for _, d := range []events.Draft{
-			{Kind: "toka.made.up"}, {Kind: "no kind"}, {Kind: "ok", Extensions: map[string]string{"tokabehaviour": "x"}},
+			{Kind: "toka.made.up"},
+			{Kind: "no kind"},
+			{Kind: "ok", Extensions: map[string]string{"tokabehaviour": "x"}},
 			{Kind: "ok", Parents: []events.Ref{{}}},
 		} {
 			errs = append(errs, t.Emit(d))

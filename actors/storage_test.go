@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -189,7 +190,7 @@ func (a *acknowledged) note(es []events.Event) {
 func (a *acknowledged) all() []events.ID {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.ids[:len(a.ids):len(a.ids)]
+	return slices.Clip(a.ids)
 }
 
 // day is a day's work: orders and deliveries, in turns. Each has its id, so

@@ -257,11 +257,7 @@ func (s *System) spin(f func()) {
 		go f()
 		return
 	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		f()
-	}()
+	s.wg.Go(f)
 }
 
 // busy counts messages that are not finished.
@@ -423,7 +419,18 @@ func (s *System) windUp(ctx context.Context) error {
 	if err := s.until(ctx, func() bool { return s.unfinished.Load() == 0 }); err != nil {
 		return err
 	}
-	return s.onBus(ctx, s.bus.save)
+	saved := make(chan struct{})
+	if err := s.onBus(ctx, func() { s.bus.save(func() { close(saved) }) }); err != nil {
+		return err
+	}
+	select {
+	case <-saved:
+		return nil
+	case <-s.j.Failed():
+		return s.j.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // onBus runs f on the bus's turn and waits for it.
@@ -472,5 +479,8 @@ func (c *cell) rest() {
 	if err != nil {
 		return
 	}
-	_ = c.sys.j.Submit(c.sys.ctx, journal.Write{StateDigests: []journal.StateDigest{d}}, func(journal.Receipt, error) {})
+	c.sys.busy(1) // Stop waits for it
+	if c.sys.j.Submit(c.sys.ctx, journal.Write{StateDigests: []journal.StateDigest{d}}, func(journal.Receipt, error) { c.sys.busy(-1) }) != nil {
+		c.sys.busy(-1)
+	}
 }

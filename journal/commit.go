@@ -133,8 +133,11 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 			return outcome{}, err
 		}
 		if len(r.sealed[i].Payload) > 0 {
-			if r.slots[i].holder, err = j.payloadHolder(r.sealed[i].PayloadDigest); err != nil {
-				return outcome{}, err
+			d := r.sealed[i].PayloadDigest
+			if r.slots[i].holder = j.tail.byPayload(d); r.slots[i].holder == 0 && j.familiar.mayHavePayload(d) {
+				if r.slots[i].holder, err = j.indexedPayload(d); err != nil {
+					return outcome{}, err
+				}
 			}
 		}
 	}
@@ -301,6 +304,7 @@ func (j *Journal) place(g *group, r *request, i int) {
 	}
 	g.events++
 	j.accepted++
+	j.familiar.add(&en)
 	j.tail.add(en)
 }
 
@@ -403,10 +407,14 @@ func (j *Journal) head(stream string) (head, error) {
 	return h, err
 }
 
-// lookup finds an event by id, durable or not; position 0 means none.
+// lookup finds an event by id, durable or not; position 0 means none. Only the
+// committer calls it.
 func (j *Journal) lookup(id events.ID) (position uint64, digest events.Digest, err error) {
 	if position, digest = j.tail.byID(id); position != 0 {
 		return position, digest, nil
+	}
+	if !j.familiar.mayHaveID(id) {
+		return 0, events.Digest{}, nil
 	}
 	position, err = j.indexedID(id)
 	if err != nil || position == 0 {
@@ -417,14 +425,6 @@ func (j *Journal) lookup(id events.ID) (position uint64, digest events.Digest, e
 		return 0, events.Digest{}, err
 	}
 	return position, e.Digest, nil
-}
-
-// payloadHolder finds the record that holds a payload; 0 means none does.
-func (j *Journal) payloadHolder(d events.Digest) (uint64, error) {
-	if p := j.tail.byPayload(d); p != 0 {
-		return p, nil
-	}
-	return j.indexedPayload(d)
 }
 
 // record reads the record at position, durable or not.

@@ -56,3 +56,9 @@ func (j *Journal) Indexed() (uint64, error) {
 	m, _, err := j.store.loadMark()
 	return m.position, err
 }
+
+// NewFilter returns the two operations of an empty filter.
+func NewFilter() (add func(uint64), has func(uint64) bool) {
+	f := &filter{}
+	return f.add, f.has
+}

@@ -147,9 +147,12 @@ func (j *Journal) Payload(ctx context.Context, d events.Digest) ([]byte, error) 
 		return nil, err
 	}
 	defer j.leave()
-	position, err := j.payloadHolder(d)
-	if err != nil {
-		return nil, err
+	position := j.tail.byPayload(d)
+	if position == 0 {
+		var err error
+		if position, err = j.indexedPayload(d); err != nil {
+			return nil, err
+		}
 	}
 	if position == 0 || position > j.mark.load() {
 		return nil, fmt.Errorf("payload %s: %w", d.Short(), ErrNotFound)

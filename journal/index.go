@@ -307,6 +307,7 @@ func (j *Journal) recover() error {
 		if e.StreamPosition == 1 {
 			j.counts.streams.Add(1)
 		}
+		j.familiar.add(&en)
 		j.tail.add(en)
 		// A rebuild of a large journal must not hold it all in memory.
 		for g := j.tail.full(e.Position, false); g != nil; g = j.tail.full(e.Position, false) {

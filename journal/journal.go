@@ -138,7 +138,8 @@ type Journal struct {
 	clock     clock
 	accepted  uint64 // position of the last accepted event
 	scratch   []byte
-	committed sync.WaitGroup // the committer, the syncer, the indexer, the intent stage
+	familiar  familiar
+	committed sync.WaitGroup // the journal's own goroutines
 
 	indexWake chan struct{} // capacity 1; closed when no more groups come
 	index     indexMark     // owned by the indexer
@@ -227,7 +228,8 @@ func Open(dir string, opts Options) (*Journal, error) {
 		return nil, j.store.denied("open", err)
 	}
 	groups := make(chan *group)
-	j.committed.Add(4)
+	j.committed.Add(5)
+	go j.learn()
 	go j.commitLoop(groups)
 	go j.syncLoop(groups)
 	go j.indexLoop()
