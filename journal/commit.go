@@ -313,6 +313,17 @@ func (j *Journal) syncLoop(groups <-chan *group) {
 	defer j.committed.Done()
 	defer close(j.indexWake)
 	defer j.intent.close()
+	ended := false
+	defer func() {
+		if !ended {
+			j.store.guard.Fail(errors.New("a caller's callback ended the goroutine that answers writers (runtime.Goexit)"))
+		}
+	}()
+	j.syncGroups(groups)
+	ended = true
+}
+
+func (j *Journal) syncGroups(groups <-chan *group) {
 	for g := range groups {
 		j.inSync.Store(g)
 		if err := j.Err(); err != nil {
