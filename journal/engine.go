@@ -77,6 +77,9 @@ func (s *store) openEngines(log *slog.Logger) (e engines) {
 		// What is not in the tables is rebuilt from the log: a second
 		// write-ahead log would only say again what the first one holds.
 		o.DisableWAL = true
+		// Its keys are scattered, so each compaction out of level 0 rewrites
+		// nearly all of the level below: better seldom and much at once.
+		o.L0CompactionThreshold = 12
 		o.MemTableSize = 32 << 20
 		o.TargetFileSizes[0] = 16 << 20
 		for i := range o.Levels {

@@ -1,10 +1,13 @@
 package journal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -100,86 +103,94 @@ func (j *Journal) indexLoop() {
 }
 
 // writeIndex writes one generation with the mark behind it. Keys go in sorted
-// runs, which the engine takes much faster than scattered ones.
+// runs, which the engine takes much faster than scattered ones; sorting by the
+// first eight bytes is sorted enough.
 func (j *Journal) writeIndex(g *generation) error {
+	w := indexWriter{g: g, batch: j.store.index.NewBatch(), order: make([]sortKey, 0, len(g.entries))}
+	defer w.batch.Close()
 	m := j.index
-	b := j.store.index.NewBatch()
-	defer b.Close()
-	order := make([]uint32, len(g.entries))
-	run := func(less func(a, b *entry) int, put func(en *entry, position uint64) error) error {
-		for i := range order {
-			order[i] = uint32(i)
-		}
-		slices.SortFunc(order, func(x, y uint32) int { return less(&g.entries[x], &g.entries[y]) })
-		for _, i := range order {
-			if err := put(&g.entries[i], g.first+uint64(i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	var key, value []byte
-	position8 := func(p uint64) []byte {
-		value = binary.BigEndian.AppendUint64(value[:0], p)
-		return value
-	}
-	err := errors.Join(
-		run(func(a, b *entry) int { return slices.Compare(a.digest[:8], b.digest[:8]) }, func(en *entry, p uint64) error {
-			key = digestKey(key[:0], idxDigest, en.digest, p)
-			return b.Set(key, nil, nil)
-		}),
-		run(func(a, b *entry) int { return slices.Compare(a.id[:], b.id[:]) }, func(en *entry, p uint64) error {
-			key = append(append(key[:0], idxID), en.id[:]...)
-			return b.Set(key, position8(p), nil)
-		}),
-		run(func(a, b *entry) int { return slices.Compare(a.payload[:8], b.payload[:8]) }, func(en *entry, p uint64) error {
-			if en.payload.IsZero() {
-				return nil
-			}
+	w.run(func(en *entry) uint64 { return digestHash(en.digest) }, func(en *entry, p uint64) {
+		w.set(digestKey(w.key[:0], idxDigest, en.digest, p), nil)
+	})
+	w.run(func(en *entry) uint64 { return binary.BigEndian.Uint64(en.id[:]) }, func(en *entry, p uint64) {
+		w.set(append(append(w.key[:0], idxID), en.id[:]...), w.position(p))
+	})
+	w.run(func(en *entry) uint64 { return digestHash(en.payload) }, func(en *entry, p uint64) {
+		if !en.payload.IsZero() {
 			m.payloads++
-			key = append(append(key[:0], idxPayload), en.payload[:16]...)
-			return b.Set(key, position8(p), nil)
-		}),
-		run(func(a, b *entry) int {
-			// Length first, as in the keys.
-			if d := len(a.stream) - len(b.stream); d != 0 {
-				return d
-			}
-			if a.stream != b.stream {
-				if a.stream < b.stream {
-					return -1
-				}
-				return 1
-			}
-			return int(int64(a.streamVersion) - int64(b.streamVersion))
-		}, func(en *entry, p uint64) error {
-			if en.streamVersion == 1 {
+			w.set(append(append(w.key[:0], idxPayload), en.payload[:16]...), w.position(p))
+		}
+	})
+	streams := slices.SortedFunc(maps.Keys(g.streams), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) // as in the keys
+	})
+	var chain []uint32
+	for _, stream := range streams {
+		chain = chain[:0]
+		for n := g.streams[stream]; n != 0; n = g.entries[n-1].prevInStream {
+			chain = append(chain, n)
+		}
+		for _, n := range slices.Backward(chain) {
+			version := g.entries[n-1].streamVersion
+			if version == 1 {
 				m.streams++
 			}
-			key = textPositionKey(key[:0], idxStream, en.stream, en.streamVersion)
-			return b.Set(key, position8(p), nil)
-		}),
-	)
-	if err != nil {
-		return err
+			w.set(textPositionKey(w.key[:0], idxStream, stream, version), w.position(g.first+uint64(n)-1))
+		}
 	}
 	for outside, ns := range g.outside {
 		for _, n := range ns {
-			key = textPositionKey(key[:0], idxOutside, outside, g.first+uint64(n)-1)
-			if err := b.Set(key, nil, nil); err != nil {
-				return err
-			}
+			w.set(textPositionKey(w.key[:0], idxOutside, outside, g.first+uint64(n)-1), nil)
 		}
 	}
 	m.position = g.end() - 1
-	if err := b.Set([]byte{idxMark}, m.encode(j.store.id), nil); err != nil {
-		return err
+	w.set([]byte{idxMark}, m.encode(j.store.id))
+	if w.err == nil {
+		w.err = w.batch.Commit(pebble.NoSync)
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		return err
+	if w.err == nil {
+		j.index = m
 	}
-	j.index = m
-	return nil
+	return w.err
+}
+
+// indexWriter builds the batch of one generation.
+type indexWriter struct {
+	g     *generation
+	batch *pebble.Batch
+	order []sortKey
+	key   []byte
+	value []byte
+	err   error // of the first key that was refused
+}
+
+type sortKey struct {
+	key uint64
+	n   uint32
+}
+
+// run calls put for every entry in the order of key.
+func (w *indexWriter) run(key func(en *entry) uint64, put func(en *entry, position uint64)) {
+	w.order = w.order[:0]
+	for i := range w.g.entries {
+		w.order = append(w.order, sortKey{key(&w.g.entries[i]), uint32(i)})
+	}
+	slices.SortFunc(w.order, func(a, b sortKey) int { return cmp.Compare(a.key, b.key) })
+	for _, o := range w.order {
+		put(&w.g.entries[o.n], w.g.first+uint64(o.n))
+	}
+}
+
+func (w *indexWriter) set(key, value []byte) {
+	if w.err == nil {
+		w.err = w.batch.Set(key, value, nil)
+	}
+	w.key = key
+}
+
+func (w *indexWriter) position(p uint64) []byte {
+	w.value = binary.BigEndian.AppendUint64(w.value[:0], p)
+	return w.value
 }
 
 func (j *Journal) indexedID(id events.ID) (uint64, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -29,7 +30,14 @@ const (
 
 // Main runs the command line of this process over r and the built-in
 // behaviours, and exits with the code that the package comment lists.
+//
+// A node holds little memory and makes much garbage, so it lets the heap grow
+// further than Go does by default before it collects, unless GOGC says
+// otherwise.
 func Main(r *actors.Registry) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	code := Run(ctx, r, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
