@@ -30,6 +30,10 @@ func (j *Journal) Append(ctx context.Context, w Write) (Receipt, error) {
 	if err := j.queue.put(ctx, r); err != nil {
 		return Receipt{}, err
 	}
+	if ctx.Done() == nil {
+		<-r.answer
+		return r.receipt, r.err
+	}
 	select {
 	case <-r.answer:
 		return r.receipt, r.err

@@ -1,9 +1,11 @@
 package journal
 
 import (
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -240,14 +242,22 @@ func Open(dir string, opts Options) (*Journal, error) {
 // NewID mints an event id (UUIDv7), for writers that name an event before it
 // is stored.
 func NewID() events.ID {
-	u, err := uuid.NewV7()
+	source := randomness.Get().(*rand.ChaCha8)
+	defer randomness.Put(source)
+	u, err := uuid.NewV7FromReader(source)
 	if err != nil {
-		// The operating system has no randomness to give; nothing sensible
-		// can go on from here, and Go's own crypto/rand ends the process.
-		panic("journal: " + err.Error())
+		panic("journal: NewID: " + err.Error()) // the source has no errors to give
 	}
 	return events.ID(u)
 }
+
+// randomness holds generators that were seeded by the operating system: asking
+// it for each id takes longer than all else that an id needs.
+var randomness = sync.Pool{New: func() any {
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails: it ends the process instead
+	return rand.NewChaCha8(seed)
+}}
 
 // Close stops accepting writes, waits for those that were accepted, and closes
 // the store. It returns an error that wraps ErrFatal if the journal had
