@@ -84,6 +84,35 @@ func TestGoBlocks(t *testing.T) {
 	}
 }
 
+// TestNamedTestsExist holds every test that a document names to be there.
+func TestNamedTestsExist(t *testing.T) {
+	have := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(b), -1) {
+			have[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range documents(t) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(b), -1) {
+			if !have[name] {
+				t.Errorf("%s names %s, which no test file has", file, name)
+			}
+		}
+	}
+}
+
 // TestFirstProgramIsShort holds the README's promise of a first program on
 // one screen.
 func TestFirstProgramIsShort(t *testing.T) {
