@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,11 +37,15 @@ type group struct {
 	batch    *pebble.Batch
 	requests []*request // in order, accepted or not
 	outcomes []outcome
-	events   int
-	last     uint64 // position of the last event accepted up to here
-	payloads uint64
-	streams  uint64
-	arrivals []intent.Arrival
+	// operational says that checkpoints or state digests are among the keys.
+	// They are overwritten in place, so no position tells a reader which of
+	// them are durable: it is kept out while they are written.
+	operational bool
+	events      int
+	last        uint64 // position of the last event accepted up to here
+	payloads    uint64
+	streams     uint64
+	arrivals    []intent.Arrival
 }
 
 // outcome is the answer that a request gets once the group is durable. A
@@ -148,6 +153,7 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 	for i := range r.sealed {
 		j.place(g, r, i)
 	}
+	g.operational = g.operational || len(r.checkpoints)+len(r.stateDigests) > 0
 	for _, c := range r.checkpoints {
 		g.set(textKey(nil, logCheckpoint, c.Name), encodeCheckpoint(c, j.store.epoch))
 	}
@@ -345,7 +351,17 @@ func (j *Journal) syncGroup(g *group) bool {
 		// If we die here, recovery finds all of the group or nothing of it,
 		// and nobody was told of it. A write or sync that fails does not come
 		// back at all (see internal/disk).
-		if err := g.batch.Commit(pebble.Sync); err != nil {
+		if g.operational {
+			if err := j.holdOperational(context.Background()); err != nil {
+				g.failAll(err)
+				return false
+			}
+		}
+		err := g.batch.Commit(pebble.Sync)
+		if g.operational {
+			j.letOperational()
+		}
+		if err != nil {
 			j.store.guard.Fail(fmt.Errorf("commit: %w", err))
 			<-j.failed
 			g.failAll(j.Err())

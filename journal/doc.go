@@ -15,6 +15,8 @@
 //     (TestPowerCut; TestPowerCutFindsAnEarlyAcknowledgement,
 //     TestPowerCutFindsAnEarlyReader plant the bugs that it must find). At
 //     level os it survives the end of the process (TestKill).
+//   - A checkpoint or state digest that is read is durable
+//     (TestOperationalStateIsDurableWhenRead).
 //   - Positions are dense from 1, in the journal and in each stream
 //     (TestPositionsAreDense, and Verify).
 //   - Append is idempotent by event id, for ever: the same event again gives

@@ -146,6 +146,10 @@ type Journal struct {
 	indexWake chan struct{} // capacity 1; closed when no more groups come
 	index     indexMark     // owned by the indexer
 
+	// operational holds a token while checkpoints and state digests are written
+	// or read: a channel and not a mutex, because a failing write never ends.
+	operational chan struct{}
+
 	// readers is held shared while something is read from the store and
 	// exclusively while the store is closed.
 	readers sync.RWMutex
@@ -198,11 +202,12 @@ func Open(dir string, opts Options) (*Journal, error) {
 		return nil, errors.New("journal: no directory given; use LevelMemory for a journal without one")
 	}
 	j := &Journal{
-		opts:      opts,
-		log:       opts.Logger,
-		indexWake: make(chan struct{}, 1),
-		failed:    make(chan struct{}),
-		closing:   make(chan struct{}),
+		opts:        opts,
+		log:         opts.Logger,
+		indexWake:   make(chan struct{}, 1),
+		failed:      make(chan struct{}),
+		operational: make(chan struct{}, 1),
+		closing:     make(chan struct{}),
 	}
 	j.clock.now = opts.Now
 	j.mark.init()

@@ -12,12 +12,31 @@ import (
 	"github.com/tokaworks/toka/events"
 )
 
+// holdOperational waits for checkpoints and state digests to be at rest, or
+// says why the caller should not wait.
+func (j *Journal) holdOperational(ctx context.Context) error {
+	select {
+	case j.operational <- struct{}{}:
+		return nil
+	case <-j.failed:
+		return j.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (j *Journal) letOperational() { <-j.operational }
+
 // Checkpoint returns a stored checkpoint, or an error that wraps ErrNotFound.
 func (j *Journal) Checkpoint(ctx context.Context, name string) (Checkpoint, error) {
 	if err := j.enter(ctx); err != nil {
 		return Checkpoint{}, err
 	}
 	defer j.leave()
+	if err := j.holdOperational(ctx); err != nil {
+		return Checkpoint{}, err
+	}
+	defer j.letOperational()
 	v, closer, err := j.store.log.Get(textKey(nil, logCheckpoint, name))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return Checkpoint{}, fmt.Errorf("checkpoint %q: %w", name, ErrNotFound)
@@ -50,6 +69,11 @@ func (j *Journal) StateDigests(ctx context.Context, stream string) iter.Seq2[Sta
 			yield(StateDigest{}, err)
 			return
 		}
+		if err := j.holdOperational(ctx); err != nil {
+			j.leave()
+			yield(StateDigest{}, err)
+			return
+		}
 		var found []StateDigest
 		prefix := textKey(nil, logState, stream)
 		err := j.eachLogKey(prefix, keyAfter(prefix), func(key, value []byte) error {
@@ -62,6 +86,7 @@ func (j *Journal) StateDigests(ctx context.Context, stream string) iter.Seq2[Sta
 			})
 			return nil
 		})
+		j.letOperational()
 		j.leave()
 		for _, d := range found {
 			if !yield(d, nil) {
