@@ -17,7 +17,9 @@
 //   - Ingesting the same input again changes nothing (TestIngestAgain), a bad
 //     line is reported by number and reason and does not stop the rest
 //     (TestIngestBadInput), and after a kill in the middle a second ingest ends
-//     with the content of an undisturbed one (TestIngestKilled).
+//     with the content of an undisturbed one (TestIngestKilled). This is of
+//     inputs whose parents stand before their children: a line that is rejected
+//     because its parent comes later is accepted the second time.
 //   - The demonstration shows what it journals, each event once and in order
 //     (TestDemo), goes on where it ended (TestDemoAgain), also after a power cut
 //     (TestDemoAfterPowerCut), and does the same again in a replay
