@@ -57,7 +57,8 @@ func (a *Agent[S]) describe() behaviour {
 // Spawn makes an agent of this behaviour live under a name, which is its
 // stream. It goes on where an agent of that name left off, or begins with the
 // first event of the journal. Spawning journals nothing; spawning a name that
-// is live changes nothing. Errors wrap events.ErrInvalid, ErrStopped, or
+// is live changes nothing. Errors wrap events.ErrInvalid, ErrStopped,
+// ErrUnknownBehaviour if the system's registry does not hold it, or
 // ErrOtherBehaviour if the name is live with another behaviour; what recovery
 // finds out later is reported by Agents.
 func (a *Agent[S]) Spawn(sys *System, name string) error {

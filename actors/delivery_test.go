@@ -163,37 +163,53 @@ func TestSlowAgentsLoseNothing(t *testing.T) {
 }
 
 // What the bus's checkpoint says must not be taken for the word of an agent
-// that fell behind.
+// that fell behind, neither before it could say so itself nor after.
 func TestAgentThatFellBehindGoesOnAfterReopen(t *testing.T) {
-	d := disktest.New()
-	j := onDisk(t, d)
-	g := newGate()
-	slow := clerk(func(*actors.Turn, events.Event) error { g.pass(); return nil })
-	fast := counter()
-	sys := start(t, j, actors.Options{Mailbox: 2}, slow, fast)
-	must(t, slow.Spawn(sys, "slow"))
-	must(t, fast.Spawn(sys, "fast"))
-	settle(t, sys)
-	causes := orders(t, sys, 3)
-	g.let(3) // its checkpoint now points at the bus
-	settle(t, sys)
-	causes = append(causes, orders(t, sys, 500)...)
-	g.let(1) // it cannot keep up, and says so
-	for len(stream(t, j, "fast")) < len(causes) {
-		must(t, within(t).Err())
-	}
-	actors.SaveBus(sys)
-	cut := d.PowerCut(0, 1)
-	g.open()
-	stopOK(t, sys)
+	for _, said := range []bool{false, true} {
+		t.Run(fmt.Sprint(said), func(t *testing.T) {
+			d := disktest.New()
+			j := onDisk(t, d)
+			g := newGate()
+			inHand := make(chan struct{}, 1000)
+			slow := clerk(func(*actors.Turn, events.Event) error { inHand <- struct{}{}; g.pass(); return nil })
+			fast := counter()
+			sys := start(t, j, actors.Options{Mailbox: 2}, slow, fast)
+			must(t, slow.Spawn(sys, "slow"))
+			must(t, fast.Spawn(sys, "fast"))
+			settle(t, sys)
+			var causes []events.Event
+			for range 3 { // one by one, so that it keeps up: its checkpoint now points at the bus
+				causes = append(causes, orders(t, sys, 1)...)
+				soon(t, "its event", inHand)
+				g.let(1)
+				settle(t, sys)
+			}
+			causes = append(causes, orders(t, sys, 1)...)
+			soon(t, "the event that it takes too long for", inHand)
+			causes = append(causes, orders(t, sys, 200)...)
+			for len(stream(t, j, "fast")) < len(causes) || actors.BusAt(sys) < j.Position() {
+				must(t, within(t).Err())
+			}
+			if said {
+				g.let(1)
+				for len(stream(t, j, "slow")) < 4 {
+					must(t, within(t).Err())
+				}
+			}
+			actors.SaveBus(sys)
+			cut := d.PowerCut(0, 1)
+			g.open()
+			stopOK(t, sys)
 
-	j = onDisk(t, cut)
-	sys = start(t, j, actors.Options{}, slow, fast)
-	must(t, slow.Spawn(sys, "slow"))
-	must(t, fast.Spawn(sys, "fast"))
-	settle(t, sys)
-	reactedOnce(t, j, "slow", causes)
-	reactedOnce(t, j, "fast", causes)
+			j = onDisk(t, cut)
+			sys = start(t, j, actors.Options{}, slow, fast)
+			must(t, slow.Spawn(sys, "slow"))
+			must(t, fast.Spawn(sys, "fast"))
+			settle(t, sys)
+			reactedOnce(t, j, "slow", causes)
+			reactedOnce(t, j, "fast", causes)
+		})
+	}
 }
 
 // An agent that is spawned while events flow joins the bus without a seam.
@@ -269,11 +285,14 @@ func TestGivenUpAgentMissesNothing(t *testing.T) {
 		return nil
 	})
 	other := counter()
+	var seen atomic.Int32
+	quiet := actors.NewAgent("quiet", 1, "order.placed", func(*actors.Turn, events.Event) error { seen.Add(1); return nil })
 	opts := quick(100)
 	opts.Supervision.MaxRestarts = 3
-	sys := start(t, j, opts, a, other)
+	sys := start(t, j, opts, a, other, quiet)
 	must(t, a.Spawn(sys, "clerk"))
 	must(t, other.Spawn(sys, "other"))
+	must(t, quiet.Spawn(sys, "quiet"))
 	settle(t, sys)
 	causes := orders(t, sys, 3)
 	settle(t, sys)
@@ -289,9 +308,13 @@ func TestGivenUpAgentMissesNothing(t *testing.T) {
 	stopOK(t, sys)
 
 	ill.Store(false)
-	sys = start(t, j, opts, a, other)
+	sys = start(t, j, opts, a, other, quiet)
 	must(t, a.Spawn(sys, "clerk"))
+	must(t, quiet.Spawn(sys, "quiet"))
 	settle(t, sys)
+	if n := int(seen.Load()); n != len(causes) {
+		t.Errorf("a quiet agent beside it was handed %d events, want each of %d once", n, len(causes))
+	}
 	var got []events.ID
 	for _, e := range stream(t, j, "clerk") {
 		if e.Kind == noted.Kind() {

@@ -19,7 +19,13 @@
 //
 //   - A reaction is atomic: what an agent emits and how far it has come are
 //     one write; a panic or an error discards both and the event comes again
-//     (TestReactionIsAtomic, TestReactionSurvivesReopen).
+//     (TestReactionIsAtomic, TestReactionSurvivesReopen, TestPowerCut).
+//   - An agent is handed every event that it wants, in the order of the
+//     journal, and reacts to each once, also where it falls behind, is spawned
+//     late, is stopped in the middle or was given up (TestSlowAgentsLoseNothing,
+//     TestSpawnWhileEventsFlow, TestStopWhileEventsFlow,
+//     TestGivenUpAgentMissesNothing). What it only looked at and journaled
+//     nothing about may come again after a crash.
 //   - The same reaction, done twice, gives the same events under the same ids
 //     (TestReactionTwiceIsOneEvent).
 //   - Nothing undurable escapes: a reply, a rejection, a query's answer and a
@@ -31,10 +37,13 @@
 //   - A command id seen before returns its first outcome and decides nothing
 //     (TestCommandTwice).
 //   - A resource that finds its stream grown by someone else reloads and
-//     decides again, a bounded number of times (TestOutsideAppend).
+//     decides again, a bounded number of times (TestOutsideAppend). What was
+//     decided on top is decided again too, in its order
+//     (TestWhatRestsOnARefusalIsDecidedAgain, TestOrderSurvivesARefusal).
 //   - A panicking handler is restarted and nothing else stops; the failure is
 //     an event, caused by the message that broke it; a message that keeps
 //     breaking its actor is parked (TestPanicIsAnEvent, TestPoisonIsParked).
+//     runtime.Goexit in a handler is a failure like any other (TestGoexit).
 //   - At most one activation of a name is live (TestSpawnTwiceIsOneActor).
 //   - Behaviours are found by name and version; one that is not registered is
 //     a clear error (TestUnknownBehaviour).
@@ -56,8 +65,8 @@
 //
 // Besides the events of its own kinds:
 //
-//	toka.command.KIND    a command that caused events; payload as encoded
-//	toka.agent.failed    a handler panicked; payload {"reason",…}
+//	toka.command.KIND    a command that caused events, sent others or failed
+//	toka.agent.failed    a handler panicked, or a reaction returned an error
 //	toka.agent.parked    the message was set aside after its last try
 //	toka.agent.stopped   the actor was given up
 //

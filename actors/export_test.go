@@ -10,3 +10,6 @@ func SaveBus(s *System) {
 	}
 	<-saved
 }
+
+// BusAt returns the position up to which the bus has handed over everything.
+func BusAt(s *System) uint64 { return s.bus.position.Load() }

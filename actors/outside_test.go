@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -184,6 +185,77 @@ func TestWhatRestsOnARefusalIsDecidedAgain(t *testing.T) {
 	}
 }
 
+// What is decided while refusals are still coming in keeps its place: it is
+// decided again behind what was decided before it.
+func TestOrderSurvivesARefusal(t *testing.T) {
+	d := disktest.New()
+	b := newBrake(d)
+	j := onDisk(t, d)
+	defer b.letGo()
+	decided := make(chan string, 100)
+	hold, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	stock := newStock(func(_ *actors.Turn, _ Stock, c stockCommand) {
+		switch c := c.(type) {
+		case Reserve:
+			if c.Order == "third" {
+				once.Do(func() { close(held); <-hold })
+			}
+		case Release:
+			decided <- c.Order
+		}
+	})
+	sys := start(t, j, actors.Options{}, stock)
+	ref := spawnStock(t, sys, stock, "apples")
+	rec, err := actors.SpawnRecorder(sys, "log")
+	must(t, err)
+	ask(t, ref, Add{10})
+	must(t, rec.Record(within(t), events.Draft{Kind: "line"}, func(actors.Outcome, error) {}))
+	settle(t, sys)
+	var wg sync.WaitGroup
+	send := func(c stockCommand) { must(t, ref.Tell(within(t), c)) }
+	// through returns when everything before it was decided and handed to the
+	// journal.
+	through := func(what string) {
+		t.Helper()
+		send(Release{what})
+		if got := soon(t, what, decided); got != what {
+			t.Fatalf("%s was decided, want %s", got, what)
+		}
+	}
+	b.pull()
+	wg.Go(func() { outside(t, sys, "apples", Added{1}) })
+	soon(t, "the sync", b.reached)
+	send(Reserve{"first", 1})
+	through("behind the first")
+	// A callback that takes its time holds up the refusal of the second one,
+	// and not that of the first.
+	slow, reached := make(chan struct{}), make(chan struct{})
+	must(t, rec.Record(within(t), events.Draft{Kind: "line"}, func(actors.Outcome, error) { close(reached); <-slow }))
+	send(Reserve{"second", 1})
+	through("behind the second")
+	send(Reserve{"third", 1})
+	soon(t, "the third decision", held)
+	b.letGo()
+	soon(t, "the slow callback", reached)
+	close(hold)
+	through("behind the third")
+	close(slow)
+	wg.Wait()
+	settle(t, sys)
+	var got []string
+	for _, e := range stream(t, j, "apples") {
+		if e.Kind == "stock.reserved" {
+			v, err := stockEvents.Decode(e)
+			must(t, err)
+			got = append(got, v.(Reserved).Order)
+		}
+	}
+	if want := []string{"first", "second", "third"}; !slices.Equal(got, want) {
+		t.Errorf("goods went to %v, want %v", got, want)
+	}
+}
+
 // An agent's stream may be written from outside too. Here somebody does so
 // whenever the agent is about to react for the first time to every other event,
 // so that what it decides comes too late, and so does what it decides on top.
@@ -224,31 +296,57 @@ func TestOutsideAppendToAnAgent(t *testing.T) {
 	}
 }
 
-// Answers that wait for an intent come later than those behind them.
+// An answer that waits for an intent comes later than those behind it, and
+// nobody waits for the wrong one.
 func TestEmbeddingsAnswerOutOfOrder(t *testing.T) {
 	slow := newSlowIntents()
-	j := open(t, "", journal.Options{Level: journal.LevelMemory, Intents: slow})
-	stock := newStock(nil)
+	j := open(t, "", journal.Options{Level: journal.LevelMemory, Intents: slow, IntentBudget: bound})
+	handled := make(chan string, 10)
 	a := actors.NewAgent("a", 1, "order.placed", func(t *actors.Turn, e events.Event) error {
-		d, err := noted.Encode(Note{e.ID.String()})
+		o, err := placed.Decode(e)
 		if err != nil {
 			return err
 		}
-		if e.StreamPosition%3 == 1 {
+		defer func() { handled <- o.ID }()
+		d, err := noted.Encode(Note{o.ID})
+		if err != nil || o.ID == "quiet" {
+			return err
+		}
+		if o.ID == "meant" {
 			d.Embedding = []float32{1, 0}
 		}
 		return t.Emit(d)
 	})
-	sys := start(t, j, actors.Options{}, stock, a)
+	sys := start(t, j, actors.Options{}, a)
 	must(t, a.Spawn(sys, "a"))
-	causes := orders(t, sys, 30)
-	for j.Position() < 60 { // all reactions are durable, and some wait
+	rec, err := actors.SpawnRecorder(sys, "log")
+	must(t, err)
+	settle(t, sys)
+	for _, id := range []string{"meant", "plain"} {
+		place(t, sys, id)
+		soon(t, id, handled)
+		for len(notes(t, j, "a")) == 0 {
+			must(t, within(t).Err())
+		}
+	}
+	// The journal answers in its order, so when this is answered the plain one
+	// was too. The meant one still waits.
+	answered := make(chan struct{})
+	for len(notes(t, j, "a")) < 2 {
 		must(t, within(t).Err())
+	}
+	must(t, rec.Record(within(t), events.Draft{Kind: "line"}, func(actors.Outcome, error) { close(answered) }))
+	soon(t, "the answer", answered)
+	place(t, sys, "quiet")
+	soon(t, "quiet", handled)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := sys.Settle(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("settled while an intent was missing: %v", err)
 	}
 	close(slow.hold)
 	settle(t, sys)
-	reactedOnce(t, j, "a", causes)
-	causes = append(causes, orders(t, sys, 3)...)
-	settle(t, sys)
-	reactedOnce(t, j, "a", causes)
+	if got := notes(t, j, "a"); !slices.Equal(got, []string{"meant", "plain"}) {
+		t.Errorf("notes %v", got)
+	}
 }

@@ -116,15 +116,18 @@ func TestCommandTwice(t *testing.T) {
 	id := journal.NewID()
 	var first actors.Outcome
 
+	b := newBrake(d)
+	defer b.letGo()
 	j := onDisk(t, d)
 	sys := start(t, j, actors.Options{}, stock)
 	ref := spawnStock(t, sys, stock, "apples")
 	ask(t, ref, Add{10})
 	decided.Store(0)
-	// At the same time: one of them decides, all get its outcome.
+	// At the same time: one of them decides, all get its outcome, and those
+	// that come while it is on its way to the disk wait for it.
 	outs := make([]actors.Outcome, 32)
 	var wg sync.WaitGroup
-	for i := range outs {
+	reserve := func(i int) {
 		wg.Go(func() {
 			out, err := ref.Ask(within(t), Reserve{"o1", 10}, actors.WithCommandID(id))
 			if err != nil {
@@ -133,6 +136,19 @@ func TestCommandTwice(t *testing.T) {
 			outs[i] = out
 		})
 	}
+	b.pull()
+	reserve(0)
+	soon(t, "the sync", b.reached)
+	must(t, ref.Tell(within(t), Reserve{"o1", 10}, actors.WithCommandID(id)))
+	must(t, ref.Tell(within(t), Release{"nobody"}))
+	for decided.Load() < 2 { // so the one before it was seen to
+		must(t, within(t).Err())
+	}
+	decided.Add(-1)
+	for i := range outs[1:] {
+		reserve(i + 1)
+	}
+	b.letGo()
 	wg.Wait()
 	fresh := 0
 	for _, out := range outs {

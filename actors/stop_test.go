@@ -281,3 +281,41 @@ func TestSettle(t *testing.T) {
 	cancel()
 	must(t, sys.Settle(ctx)) // there is nothing to wait for
 }
+
+// Whoever settles hears of everything that was published before, whoever else
+// publishes and settles at the same time.
+func TestSettleUnderLoad(t *testing.T) {
+	j := memory(t)
+	var published, reacted atomic.Int64
+	a := actors.NewAgent("a", 1, "order.placed", func(*actors.Turn, events.Event) error { reacted.Add(1); return nil })
+	sys := start(t, j, actors.Options{}, a)
+	must(t, a.Spawn(sys, "a"))
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				before := published.Load()
+				if err := sys.Settle(t.Context()); err != nil {
+					t.Error(err)
+					return
+				}
+				if got := reacted.Load(); got < before {
+					t.Errorf("settled after %d reactions; %d events were durable before", got, before)
+					return
+				}
+			}
+		})
+	}
+	for range 2000 {
+		place(t, sys, "o")
+		published.Add(1)
+	}
+	close(done)
+	wg.Wait()
+}

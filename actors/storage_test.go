@@ -116,6 +116,49 @@ func TestStorageFailureReachesCallers(t *testing.T) {
 	}
 }
 
+// A command that is being decided while the storage fails is told so too.
+func TestStorageFailureDuringADecision(t *testing.T) {
+	d := disktest.New()
+	b := newBrake(d)
+	j := onDisk(t, d)
+	defer b.letGo()
+	hold, held := make(chan struct{}), make(chan struct{})
+	stock := newStock(func(_ *actors.Turn, _ Stock, c stockCommand) {
+		if c == (Add{2}) {
+			close(held)
+			<-hold
+		}
+	})
+	sys := start(t, j, actors.Options{}, stock)
+	ref := spawnStock(t, sys, stock, "apples")
+	ask(t, ref, Add{1})
+	fault := d.Fail(1, true, syscall.EIO, func(op disktest.Op) bool { return op.Is(disktest.Sync, ".log") })
+	defer fault.Repair()
+	b.pull()
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := ref.Ask(t.Context(), Add{1})
+		first <- err
+	}()
+	soon(t, "the sync", b.reached)
+	go func() {
+		_, err := ref.Ask(t.Context(), Add{2})
+		second <- err
+	}()
+	soon(t, "the decision", held)
+	b.letGo()
+	if err := soon(t, "the first answer", first); !errors.Is(err, journal.ErrFatal) {
+		t.Errorf("%v, want %v", err, journal.ErrFatal)
+	}
+	close(hold)
+	if err := soon(t, "the second answer", second); !errors.Is(err, journal.ErrFatal) {
+		t.Errorf("%v, want %v", err, journal.ErrFatal)
+	}
+	if err := sys.Stop(within(t)); !errors.Is(err, journal.ErrFatal) {
+		t.Errorf("stop: %v, want %v", err, journal.ErrFatal)
+	}
+}
+
 // A shop at work, whose disk loses power before one change or another. Orders
 // come from outside; a keeper reserves for each and files what it did; a clerk
 // notes what was filed.
