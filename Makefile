@@ -38,7 +38,7 @@ fmt: ## format all Go files
 
 bench: ## run the benchmarks, then measure appends to a journal
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) run ./cmd/toka-node bench append
+	$(GO) run ./cmd/toka-node bench append --writers 1024 --size 200 --duration 10s
 
 # Go fuzzes one target at a time, so list them first: names come before the "ok" line
 # of their package. Before Go 1.27 the fuzzer itself can fail a run that found nothing,

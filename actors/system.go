@@ -423,14 +423,7 @@ func (s *System) windUp(ctx context.Context) error {
 	if err := s.onBus(ctx, func() { s.bus.save(func() { close(saved) }) }); err != nil {
 		return err
 	}
-	select {
-	case <-saved:
-		return nil
-	case <-s.j.Failed():
-		return s.j.Err()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return s.await(ctx, saved)
 }
 
 // onBus runs f on the bus's turn and waits for it.
@@ -439,6 +432,11 @@ func (s *System) onBus(ctx context.Context, f func()) error {
 	if err := s.bus.do(ctx, func() { f(); close(done) }); err != nil {
 		return err
 	}
+	return s.await(ctx, done)
+}
+
+// await waits for done, unless the storage fails or ctx ends first.
+func (s *System) await(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return nil

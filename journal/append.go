@@ -52,8 +52,9 @@ func (j *Journal) Append(ctx context.Context, w Write) (Receipt, error) {
 }
 
 // Submit is Append that does not wait for the outcome: it returns when w is in
-// the queue, and done is called once with the outcome, in the order of the
-// journal, on a goroutine of the journal's that done must not hold up. An
+// the queue, and done is called once with the outcome, on a goroutine of the
+// journal's that done must not hold up: in the order of the journal, save that
+// a write with embeddings is answered when its intents are known. An
 // error means that w was refused before it was queued and done will not be
 // called. ctx bounds the wait for room in the queue only.
 func (j *Journal) Submit(ctx context.Context, w Write, done func(Receipt, error)) error {

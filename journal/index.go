@@ -20,7 +20,10 @@ import (
 // the mark up to which they are complete, so whatever is found after a crash
 // is complete up to its mark, and the log is read again from there.
 
-// indexLag bounds how long an event may be missing from the index on disk.
+// indexLag is how often what is durable is moved to the index and its tables
+// are written. Under steady load a generation waits until all of it is
+// durable, so the index on disk may be further behind; how far does not matter
+// to anybody but the next start, which reads the rest from the log.
 const indexLag = time.Second
 
 // indexMark says how far the index has come.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/zeebo/blake3"
@@ -138,7 +139,8 @@ func (v *verifier) record(position uint64, value []byte) {
 	v.digests = append(v.digests, e.Digest)
 	v.places = append(v.places, v.place(e.Stream, e.StreamPosition))
 	if err != nil {
-		v.problem(position, "%v", err)
+		// The problem names the position already.
+		v.problem(position, "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("position %d: ", position)))
 		return
 	}
 	v.report.Events++
