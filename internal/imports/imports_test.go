@@ -52,11 +52,12 @@ var table = []row{
 	{"internal/disk/disktest", []string{"internal/disk"}, []string{pebble + "/vfs"}},
 	{"internal/yardstick", []string{"internal/disk"}, []string{pebble}},
 	{"internal/cloudevents", []string{"events"}, nil},
-	{"journal", []string{"events", "intent", "internal/authority", "internal/disk"}, []string{pebble, "github.com/google/uuid", "github.com/zeebo/blake3"}},
+	{"journal/merkle", nil, []string{"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog"}},
+	{"journal", []string{"events", "intent", "internal/authority", "internal/disk", "journal/merkle"}, []string{pebble, "github.com/google/uuid", "github.com/zeebo/blake3"}},
 	{"actors", []string{"events", "supervisor", "internal/authority", "journal"}, []string{protoactor}},
 	{"simulations", []string{"internal/authority", "internal/disk", "internal/disk/disktest", "events", "intent", "intent/cluster", "supervisor", "journal", "actors"}, nil},
 	{"node/internal/shop", []string{"events", "actors"}, nil},
-	{"node", []string{"node/internal/shop", "internal/cloudevents", "internal/yardstick", "events", "intent", "intent/cluster", "supervisor", "internal/disk", "journal", "actors", "simulations"}, []string{cobra, progressbar, tint}},
+	{"node", []string{"node/internal/shop", "internal/cloudevents", "internal/yardstick", "events", "intent", "intent/cluster", "supervisor", "internal/disk", "journal/merkle", "journal", "actors", "simulations"}, []string{cobra, progressbar, tint}},
 	{"cmd/toka-node", []string{"actors", "node"}, nil},
 	{"examples/hello", []string{"events", "journal", "actors"}, nil},
 	{"examples/ownnode", []string{"events", "actors", "node"}, nil},
@@ -65,7 +66,7 @@ var table = []row{
 }
 
 // public lists the packages whose doc.go is a charter.
-var public = []string{"events", "intent", "intent/cluster", "supervisor", "journal", "actors", "simulations", "node"}
+var public = []string{"events", "intent", "intent/cluster", "supervisor", "journal", "journal/merkle", "actors", "simulations", "node"}
 
 // listed is what the tests need of go list's answer.
 type listed struct {
