@@ -58,10 +58,12 @@ type message struct {
 	submitted func(error) // kindRecord: called when the journal has the draft in its queue
 	run       func()      // kindControl
 
-	attempts int        // decisions that came too late
-	at       time.Time  // when the command was decided
-	recorded events.Ref // the command's event, once a failure has journaled it
-	fault    error      // why it has to go through failure handling when it comes again
+	effects  []effectRecord // what is on record of the reaction's effects
+	retry    events.Ref     // kindEvent: the request to take up a parked event
+	attempts int            // decisions that came too late
+	at       time.Time      // when the command was decided
+	recorded events.Ref     // the command's event, once a failure has journaled it
+	fault    error          // why it has to go through failure handling when it comes again
 }
 
 // name tells the message for supervision: equal for another try of the same.

@@ -170,10 +170,20 @@ func (c *cell) react(m *message) {
 		return
 	}
 	ref := m.event.Ref()
-	t := &Turn{agent: c.name, now: m.event.RecordTime, correlation: m.event.Correlation, cause: func() (events.Ref, error) { return ref, nil }}
+	t := &Turn{
+		agent: c.name, now: m.event.RecordTime, correlation: m.event.Correlation,
+		cause: func() (events.Ref, error) { return ref, nil }, effects: c.effects(m),
+	}
 	dec, trace, err := c.run(t, m)
+	if w := t.effects.wanted; w != nil {
+		c.perform(m, w)
+		return
+	}
 	if err == nil {
 		err = t.err
+	}
+	if err == nil {
+		err = t.effects.ended(c.name)
 	}
 	if err != nil {
 		c.fail(m, err.Error(), trace)
@@ -201,7 +211,11 @@ func checkpointName(agent string) string { return agent }
 // sees to a Goexit.
 func (c *cell) run(t *Turn, m *message) (dec decision, trace string, err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case abandoned:
+			dec, err = decision{}, t.err
+		default:
 			dec, trace, err = decision{}, string(debug.Stack()), fmt.Errorf("panic: %v", p)
 		}
 	}()

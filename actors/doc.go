@@ -28,6 +28,16 @@
 //     nothing about may come again after a crash.
 //   - The same reaction, done twice, gives the same events under the same ids
 //     (TestReactionTwiceIsOneEvent).
+//   - An effect happens once, as far as the world allows: [Do] journals its
+//     result before handing it on, and hands back what is on record when the
+//     reaction runs again (TestEffectHappensOnce, TestEffectsSurvivePowerCuts).
+//     What is not known to have happened is dealt with as the call says
+//     (TestEffectInDoubt, TestEffectOutlivesItsDeadline). It is not called
+//     before what the agent's state rests on is durable
+//     (TestEffectWaitsForTheDisk), and nobody waits for it but the agent's own
+//     next event (TestEffectBlocksNobody). Other effects than are on record are
+//     reported with both orders (TestEffectsInAnotherOrder), and a replay calls
+//     none.
 //   - Nothing undurable escapes: a reply, a rejection, a query's answer and a
 //     command to another actor wait until everything they rest on is durable,
 //     and no actor blocks while it waits (TestNothingUndurableEscapes,
@@ -55,7 +65,7 @@
 //
 // Commands are delivered at most once across a crash of the process: what must
 // not be lost is an event. Agents do not react to events of their own stream.
-// Effects on the outside world, timers, passivation and trees of supervisors
+// Timers, passivation and trees of supervisors
 // are not here yet. Mailboxes are bounded for callers from outside; commands
 // between actors are let in above the bound, since a journal's answer must
 // never wait for a mailbox. State must be treated as a value: Decide, Evolve
@@ -69,7 +79,14 @@
 //	toka.agent.failed    a handler panicked, or a reaction returned an error
 //	toka.agent.parked    the message was set aside after its last try
 //	toka.agent.stopped   the actor was given up
+//	toka.effect.started  an effect is going to be called; only where its policy
+//	                     has to know (see InDoubt)
+//	toka.effect.done     the result of an effect, as JSON
+//	toka.effect.failed   an effect failed: reason, attempts, in_doubt
 //
-// The first event that an actor itself journals carries the extension
+// Events about effects carry the extensions tokaeffect (the name) and
+// tokaordinal (which effect of its reaction, from 0). The id of a result is
+// events.EmittedID of the cause, NAME#effect and the ordinal, so there can be
+// only one. The first event that an actor itself journals carries the extension
 // tokabehaviour with NAME/VERSION.
 package actors

@@ -29,6 +29,12 @@ func (c *cell) fail(m *message, reason, trace string) {
 	}
 	d, history := c.sys.opts.Supervision.Decide(c.history, supervisor.Failure{Message: m.name(), Reason: reason}, now, c.sys.random())
 	c.history = history
+	c.carryOut(m, d, reason, trace)
+}
+
+// carryOut does what was decided about a message that failed.
+func (c *cell) carryOut(m *message, d supervisor.Directive, reason, trace string) {
+	now := c.sys.now()
 	c.restarts.Add(1)
 	c.lastFailure.Store(&reason)
 	c.sys.log.Warn("agent failed", "agent", c.name, "message", m.name(), "reason", reason, "action", d.Action.String(), "after", d.After)
@@ -146,13 +152,8 @@ type failurePayload struct {
 }
 
 func (p failurePayload) encode() []byte {
-	const most = 16 << 10
-	if len(p.Stack) > most {
-		p.Stack = p.Stack[:most]
-	}
-	if len(p.Reason) > most {
-		p.Reason = p.Reason[:most]
-	}
+	p.Stack = p.Stack[:min(len(p.Stack), maxReason)]
+	p.Reason = p.Reason[:min(len(p.Reason), maxReason)]
 	b, err := json.Marshal(p)
 	if err != nil {
 		return []byte(`{}`)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
@@ -46,6 +47,7 @@ type Replica struct {
 	met      int                // how many of them were met
 	at       uint64             // position of the last event of the group
 	failed   bool               // it is recorded to have failed
+	differs  *Divergence        // the effects of the reaction are not those on record
 
 	Decided   uint64 // commands and reactions that were decided again
 	Reactions uint64 // of these, reactions
@@ -192,7 +194,7 @@ func (x *Replica) begin(ctx context.Context, key string, version uint64) error {
 // failure notes that work is recorded to have failed. It comes again later, on
 // the state as it is then.
 func (x *Replica) failure(e events.Event) {
-	if e.Trigger.IsZero() {
+	if e.Trigger.IsZero() || strings.HasPrefix(e.Kind, "toka.effect.") {
 		return
 	}
 	if e.Trigger == x.origin.ID && x.met == 0 {
@@ -287,7 +289,10 @@ func (x *Replica) reaction(cause events.Event) {
 		return
 	}
 	x.Reactions++
-	x.produce(cause, &Turn{agent: x.stream, now: cause.RecordTime}, &message{kind: kindEvent, event: cause})
+	lookup := func(n uint32) (effectRecord, bool, error) {
+		return recordedEffect(context.Background(), x.j, cause.Digest, x.stream, n)
+	}
+	x.produce(cause, &Turn{agent: x.stream, now: cause.RecordTime, effects: &effects{lookup: lookup}}, &message{kind: kindEvent, event: cause})
 }
 
 func (x *Replica) produce(cause events.Event, t *Turn, m *message) {
@@ -295,22 +300,45 @@ func (x *Replica) produce(cause events.Event, t *Turn, m *message) {
 	x.at = cause.Position
 	x.Decided++
 	t.cause = func() (events.Ref, error) { return cause.Ref(), nil }
-	decide := func() (err error) {
-		defer panicAsError(&err)
-		_, err = x.runner.decide(t, m)
-		return err
+	err := x.decide(t, m)
+	if f, ok := errors.AsType[*NondeterminismError](err); ok {
+		x.differs = &Divergence{Agent: x.stream, Field: "effects", Recorded: strings.Join(f.Recorded, ", "), Produced: strings.Join(f.Called, ", ")}
 	}
-	if err := decide(); err != nil {
+	if err != nil {
 		x.expected = []events.Draft{{Kind: "error: " + err.Error()}}
 		return
 	}
 	x.expected = t.emitted
 }
 
+// decide calls the handler. No effect is called: one without a result on
+// record is an error.
+func (x *Replica) decide(t *Turn, m *message) (err error) {
+	func() {
+		defer func() {
+			switch p := recover().(type) {
+			case nil:
+			case abandoned:
+				err = t.err
+			default:
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		_, err = x.runner.decide(t, m)
+	}()
+	if t.effects != nil && t.effects.wanted != nil {
+		return &NondeterminismError{Agent: x.stream, Recorded: t.effects.called[:len(t.effects.called)-1], Called: t.effects.called}
+	}
+	if err == nil {
+		err = t.effects.ended(x.stream)
+	}
+	return err
+}
+
 // begun starts a group of which nothing is expected yet.
 func (x *Replica) begun(cause events.Event) {
 	cause.Payload = nil
-	x.origin, x.expected, x.met, x.failed = cause, nil, 0, false
+	x.origin, x.expected, x.met, x.failed, x.differs = cause, nil, 0, false, nil
 }
 
 // compare holds a recorded event against what was produced in its place.
@@ -323,6 +351,12 @@ func (x *Replica) compare(e events.Event) (ds []Divergence) {
 	}
 	x.at = e.Position
 	x.met++
+	if d := x.differs; d != nil {
+		if x.met > 1 {
+			return nil // what else differs follows from that
+		}
+		return []Divergence{{Position: e.Position, Agent: d.Agent, Field: d.Field, Recorded: d.Recorded, Produced: d.Produced}}
+	}
 	if x.met > len(x.expected) {
 		one("events", e.Kind, "nothing")
 		return ds

@@ -35,6 +35,13 @@ type Options struct {
 	// Default 64.
 	Recoveries int
 
+	// Effects is how many effects are under way at the same time. Default 256.
+	Effects int
+
+	// OnProgress, if it is not nil, is told what effects tell about themselves,
+	// on their goroutines.
+	OnProgress func(Progress)
+
 	// Now is the clock of commands. Default time.Now.
 	Now func() time.Time
 
@@ -57,6 +64,7 @@ type System struct {
 	spinMu sync.Mutex     // held while wg grows and while ctx is ended
 
 	recovering chan struct{}
+	calling    chan struct{}
 
 	mu       sync.Mutex
 	cells    map[string]*cell
@@ -92,6 +100,9 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	if opts.Recoveries <= 0 {
 		opts.Recoveries = 64
 	}
+	if opts.Effects <= 0 {
+		opts.Effects = 256
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -100,7 +111,7 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	s := &System{
 		j: j, registry: r, opts: opts, log: opts.Logger,
-		runtime: newRuntime(opts.Logger), recovering: make(chan struct{}, opts.Recoveries),
+		runtime: newRuntime(opts.Logger), recovering: make(chan struct{}, opts.Recoveries), calling: make(chan struct{}, opts.Effects),
 		cells: map[string]*cell{}, ended: make(chan struct{}), stirred: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

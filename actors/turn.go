@@ -24,7 +24,8 @@ type Turn struct {
 	ids     uint32
 	emitted []events.Draft
 	sends   []send
-	err     error // from a method that cannot return one
+	effects *effects // nil where the turn may have none
+	err     error    // from a method that cannot return one
 }
 
 // send is a command to another actor, handed on once the turn is durable.

@@ -43,6 +43,10 @@
 //	causal digest   "toka/causal/1"   the causal body
 //	record hash     "toka/record/1"   the causal digest and the place
 //
+// The idempotency key of an effect is made the same way, under "toka/effect/1",
+// of the cause's causal digest, agent and name as text, and the ordinal as a
+// fixed uint32.
+//
 // # The causal body
 //
 // Numbers marked uv are unsigned LEB128 varints in their shortest form; text

@@ -20,6 +20,7 @@ const (
 	tagIngested  = "toka/ingest/1\x00\x00\x00"
 	tagEmitted   = "toka/emit/1\x00\x00\x00\x00\x00"
 	tagIntent    = "toka/intent/1\x00\x00\x00"
+	tagEffect    = "toka/effect/1\x00\x00\x00"
 
 	causalVersion = 1
 	recordVersion = 1

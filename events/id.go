@@ -91,6 +91,18 @@ func IntentID(strategy string, founder Digest) ID {
 	return derived(b)
 }
 
+// EffectKey returns the idempotency key of the ordinal-th effect (from 0) that
+// an agent has done because of cause: the same each time that the work is done
+// again, for the world outside to tell a repetition by.
+func EffectKey(cause Digest, agent, name string, ordinal uint32) Digest {
+	b := make([]byte, 0, 96+len(agent)+len(name))
+	b = append(b, cause[:]...)
+	b = appendText(b, agent)
+	b = appendText(b, name)
+	b = binary.BigEndian.AppendUint32(b, ordinal)
+	return tagged(tagEffect, b)
+}
+
 // derived makes a UUIDv8 of the first 16 bytes of the digest (RFC 9562,
 // section 5.8: version and variant bits are set, the rest is ours).
 func derived(preimage []byte) ID {

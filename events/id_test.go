@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,27 @@ func TestDerivedIDs(t *testing.T) {
 		if got := ids[name].String(); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
+	}
+}
+
+func TestEffectKey(t *testing.T) {
+	cause := nthDigest(7)
+	keys := map[events.Digest]bool{}
+	for _, agent := range []string{"a", "ab"} {
+		for _, name := range []string{"c", "bc"} {
+			for n := range uint32(2) {
+				for _, cause := range []events.Digest{cause, nthDigest(8)} {
+					keys[events.EffectKey(cause, agent, name, n)] = true
+				}
+			}
+		}
+	}
+	if len(keys) != 16 {
+		t.Errorf("%d keys of 16 effects", len(keys))
+	}
+	want := tagSum("toka/effect/1", slices.Concat(cause[:], text("payer"), text("charge"), fixed(4, 2))...)
+	if got := events.EffectKey(cause, "payer", "charge", 2); got != want {
+		t.Errorf("the key is %s, want %s", got, want)
 	}
 }
 

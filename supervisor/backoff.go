@@ -16,8 +16,9 @@ type Backoff struct {
 	Jitter  float64 // fraction, 0 to 1; negative for none
 }
 
-// The comparisons are written so that a NaN fails them.
-func (b Backoff) validate() error {
+// Validate returns an error that names the first field out of range. The
+// comparisons are written so that a NaN fails them.
+func (b Backoff) Validate() error {
 	switch {
 	case b.Initial < 0:
 		return fmt.Errorf("supervisor: Backoff.Initial is %v; it must not be negative", b.Initial)
@@ -32,7 +33,7 @@ func (b Backoff) validate() error {
 }
 
 func (b Backoff) withDefaults() Backoff {
-	if err := b.validate(); err != nil {
+	if err := b.Validate(); err != nil {
 		panic(err.Error())
 	}
 	b.Initial = or(b.Initial, 10*time.Millisecond)

@@ -96,7 +96,7 @@ func (p Policy) Validate() error {
 	case p.MaxAttempts < 0:
 		return fmt.Errorf("supervisor: MaxAttempts is %d; it must not be negative", p.MaxAttempts)
 	}
-	return p.Backoff.validate()
+	return p.Backoff.Validate()
 }
 
 func (p Policy) withDefaults() Policy {

@@ -1,0 +1,299 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/authority"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/supervisor"
+)
+
+// Kinds and extensions of the events that effects become, in the agent's own
+// stream. The payload of a result is the result itself.
+const (
+	kindEffectStarted = "toka.effect.started"
+	kindEffectDone    = "toka.effect.done"
+	kindEffectFailed  = "toka.effect.failed"
+
+	extEffect  = "tokaeffect"  // the name
+	extOrdinal = "tokaordinal" // which effect of its reaction, from 0
+)
+
+// effectPayload is the payload of a failed effect.
+type effectPayload struct {
+	Reason   string `json:"reason"`
+	Attempts int    `json:"attempts"`
+	InDoubt  bool   `json:"in_doubt,omitempty"`
+}
+
+// effectID is the id of the result of an effect: there can be only one.
+func effectID(cause events.Digest, agent string, ordinal uint32) events.ID {
+	return events.EmittedID(cause, agent+"#effect", ordinal)
+}
+
+// recordedEffect looks up what is on record of an effect.
+func recordedEffect(ctx context.Context, j *journal.Journal, cause events.Digest, agent string, ordinal uint32) (rec effectRecord, ok bool, err error) {
+	e, err := j.ByID(ctx, effectID(cause, agent, ordinal))
+	if errors.Is(err, journal.ErrNotFound) {
+		return rec, false, nil
+	}
+	if err != nil {
+		return rec, false, err
+	}
+	rec.name = e.Extensions[extEffect]
+	if e.Kind != kindEffectFailed {
+		rec.result = e.Payload
+		return rec, true, nil
+	}
+	var p effectPayload
+	if err := json.Unmarshal(e.Payload, &p); err != nil {
+		return rec, false, fmt.Errorf("event %s: %w", e.ID, err)
+	}
+	rec.failed = &EffectError{Agent: agent, Effect: rec.name, Attempts: p.Attempts, InDoubt: p.InDoubt, Reason: p.Reason}
+	return rec, true, nil
+}
+
+// effects lets a reaction know what is on record for it; what was looked up
+// once is kept with the message.
+func (c *cell) effects(m *message) *effects {
+	return &effects{lookup: func(n uint32) (effectRecord, bool, error) {
+		if int(n) < len(m.effects) {
+			return m.effects[n], true, nil
+		}
+		rec, ok, err := recordedEffect(c.sys.ctx, c.sys.j, m.event.Digest, c.name, n)
+		if ok && int(n) == len(m.effects) {
+			m.effects = append(m.effects, rec)
+		}
+		return rec, ok, err
+	}}
+}
+
+// perform sees to an effect that a reaction was abandoned for. The actor
+// pauses with the event in front of everything else; when the result is on
+// record, it reacts again.
+func (c *cell) perform(m *message, w *effectRequest) {
+	c.box.gate(true)
+	c.backlog = append([]*message{m}, c.backlog...)
+	resume := func() { c.control(func() { c.box.gate(false) }) }
+	c.whenQuiet(func() {
+		c.control(func() {
+			c.mu.Lock()
+			dirty := c.dirty || c.lost != nil
+			c.mu.Unlock()
+			if dirty || !c.recovered {
+				resume() // what the reaction rested on is not so: it reacts anew
+				return
+			}
+			c.launch(m, w, resume)
+		})
+	})
+}
+
+// launch announces the call where the policy needs that, and makes it.
+func (c *cell) launch(m *message, w *effectRequest, resume func()) {
+	run := func() {
+		c.sys.spin(func() {
+			d, ok := c.sys.callEffect(c, m, w)
+			switch {
+			case !ok: // the system is let go, and the event with it
+			case d.Kind == "":
+				c.control(func() { c.askAbout(m, w, "it outlived its deadline and did not come back") })
+			default:
+				c.control(func() { c.noteEffect(d, resume, func(err error) { c.pausedFail(m, err) }) })
+			}
+		})
+	}
+	if w.policy.InDoubt == RetryInDoubt {
+		run()
+		return
+	}
+	basis := m.event.Digest
+	if !m.retry.ID.IsZero() {
+		basis = m.retry.Digest // somebody has said that it may be called again
+	}
+	started := events.EmittedID(basis, c.name+"#started", w.ordinal)
+	switch _, err := c.sys.j.ByID(c.sys.ctx, started); {
+	case err == nil:
+		const reason = "the process ended after it was called and before a result was on record"
+		if w.policy.InDoubt == AskInDoubt {
+			c.askAbout(m, w, reason)
+			return
+		}
+		d := c.effectDraft(m, w, kindEffectFailed, effectPayload{Reason: reason, InDoubt: true})
+		c.noteEffect(d, resume, func(err error) { c.pausedFail(m, err) })
+	case errors.Is(err, journal.ErrNotFound):
+		d := c.effectDraft(m, w, kindEffectStarted, nil)
+		d.ID = started
+		c.noteEffect(d, run, func(err error) { c.pausedFail(m, err) })
+	default:
+		c.pausedFail(m, fmt.Errorf("effect %q: %w", w.name, err))
+	}
+}
+
+// effectDraft is an event about an effect, caused by the event in hand. A
+// payload that is bytes already is the result.
+func (c *cell) effectDraft(m *message, w *effectRequest, kind string, payload any) events.Draft {
+	b, isResult := payload.([]byte)
+	if !isResult && payload != nil {
+		b, _ = json.Marshal(payload) // of our own making
+	}
+	ref := m.event.Ref()
+	d := events.Draft{
+		ID: effectID(ref.Digest, c.name, w.ordinal), Stream: c.name, Kind: kind, SchemaVersion: 1, Time: c.sys.now(),
+		Payload: b, Parents: []events.Ref{ref}, Trigger: ref.ID, Correlation: m.event.Correlation,
+		Extensions: map[string]string{extEffect: w.name, extOrdinal: strconv.FormatUint(uint64(w.ordinal), 10)},
+	}
+	if b != nil {
+		d.ContentType = events.ContentTypeJSON
+	}
+	return d
+}
+
+// noteEffect journals an event about an effect and calls then when it is
+// durable, on whatever goroutine that is. The actor is paused, so nothing else
+// of its own is on its way.
+func (c *cell) noteEffect(d events.Draft, then func(), refused func(error)) {
+	ds := []events.Draft{d}
+	c.sign(ds)
+	err := c.sys.j.Submit(c.sys.ctx, journal.Write{Events: ds, Authority: authority.System()}, func(r journal.Receipt, err error) {
+		c.control(func() {
+			switch {
+			case errors.Is(err, journal.ErrIDConflict):
+				// Another result is on record: it counts.
+			case err != nil:
+				refused(err)
+				return
+			case !r.Duplicate && r.Events[0].StreamPosition == c.version+1:
+				c.version, c.head, c.begun = c.version+1, r.Events[0].ID, true
+			default:
+				c.recovered = false
+			}
+			then()
+		})
+	})
+	if err != nil {
+		refused(err)
+	}
+}
+
+// pausedFail is fail for a message that already waits in the backlog.
+func (c *cell) pausedFail(m *message, err error) {
+	c.drop(m)
+	c.fail(m, err.Error(), "")
+}
+
+// askAbout parks the event in hand until a person says what became of an
+// effect.
+func (c *cell) askAbout(m *message, w *effectRequest, why string) {
+	c.drop(m)
+	reason := fmt.Sprintf("effect %q is in doubt: %s", w.name, why)
+	c.carryOut(m, supervisor.Directive{Action: supervisor.Park, Attempt: 1, Reason: reason}, reason, "")
+}
+
+// callEffect makes the call as its policy says and returns the event that its
+// result becomes, without a kind if a person has to be asked. It answers false
+// if the system was let go meanwhile.
+func (s *System) callEffect(c *cell, m *message, w *effectRequest) (d events.Draft, ok bool) {
+	select {
+	case s.calling <- struct{}{}:
+		defer func() { <-s.calling }()
+	case <-s.ctx.Done():
+		return d, false
+	}
+	p := w.policy.withDefaults()
+	call := EffectCall{
+		Agent: c.name, Name: w.name, Cause: m.event.ID,
+		Key: events.EffectKey(m.event.Digest, c.name, w.name, w.ordinal),
+	}
+	if s.opts.OnProgress != nil {
+		call.progress = func(v any) {
+			s.opts.OnProgress(Progress{Agent: c.name, Effect: w.name, Cause: call.Cause, Attempt: call.Attempt, Value: v})
+		}
+	}
+	for call.Attempt = 1; ; call.Attempt++ {
+		result, err := s.attempt(call, p.Deadline, w.call)
+		if s.ctx.Err() != nil {
+			return d, false
+		}
+		if err == nil {
+			return c.effectDraft(m, w, kindEffectDone, result), true
+		}
+		doubt := errors.Is(err, errNoReturn)
+		_, final := errors.AsType[*finalError](err)
+		s.log.Warn("effect failed", "agent", c.name, "effect", w.name, "attempt", call.Attempt, "err", err)
+		switch {
+		case doubt && p.InDoubt == AskInDoubt:
+			return events.Draft{}, true
+		case final, doubt && p.InDoubt == FailInDoubt, call.Attempt >= p.Attempts:
+			reason := err.Error()
+			if len(reason) > maxReason {
+				reason = reason[:maxReason]
+			}
+			return c.effectDraft(m, w, kindEffectFailed, effectPayload{Reason: reason, Attempts: call.Attempt, InDoubt: doubt}), true
+		}
+		if !s.pause(p.Backoff.Delay(call.Attempt, s.random())) {
+			return d, false
+		}
+	}
+}
+
+// maxReason bounds what is journaled of an error's words.
+const maxReason = 16 << 10
+
+// errNoReturn is the end of a call that outlived its deadline.
+var errNoReturn = errors.New("it outlived its deadline and did not return")
+
+// attempt makes one call on a goroutine of its own, which may never end.
+func (s *System) attempt(call EffectCall, deadline time.Duration, f func(context.Context, EffectCall) ([]byte, error)) ([]byte, error) {
+	type outcome struct {
+		result []byte
+		err    error
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, deadline)
+	defer cancel()
+	done := make(chan outcome, 1)
+	go func() {
+		out := outcome{err: errGoexit}
+		defer func() { done <- out }()
+		defer func() {
+			if p := recover(); p != nil {
+				out.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		out.result, out.err = f(ctx, call)
+	}()
+	select {
+	case out := <-done:
+		return out.result, out.err
+	case <-ctx.Done():
+	}
+	// It was asked to stop; most do.
+	grace := time.NewTimer(deadline)
+	defer grace.Stop()
+	select {
+	case out := <-done:
+		return out.result, out.err
+	case <-s.ctx.Done():
+	case <-grace.C:
+	}
+	return nil, errNoReturn
+}
+
+// pause waits, unless the system is let go first.
+func (s *System) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
