@@ -311,7 +311,7 @@ func (j *Journal) place(g *group, r *request, i int) {
 	g.events++
 	j.accepted++
 	j.familiar.add(&en)
-	j.tail.add(en)
+	j.tail.add(en, e.Parents)
 }
 
 // syncLoop makes groups durable, one after the other, and answers for them.

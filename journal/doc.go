@@ -32,7 +32,11 @@
 //     up meets following (TestSubscribeSeam). Readers get bytes of their own
 //     and never hold the store (TestReadBytesAreTheCallers).
 //   - Indexes are derived: deleting the index directory loses nothing
-//     (TestIndexIsRebuilt).
+//     (TestIndexIsRebuilt), and one of an older version is rebuilt
+//     (TestIndexOfAnOlderVersion).
+//   - A link is found from both of its ends, the newest ones included
+//     (TestLinks, TestLinksWhileTheyMove); a damaged byte of the index of
+//     links is named by Verify (TestVerifyFindsDamagedLinks).
 //   - Intents are assigned in order of position from what is stored, so they
 //     are the same after a restart (TestIntentsSurviveReopen), and an append
 //     with an embedding returns its own intent (TestAppendReturnsItsIntent).
@@ -81,5 +85,33 @@
 //	'o' text outside id, position(8)         nothing
 //	't' position(8)                          intent id(16), similarity float64(8)
 //	'n'                                      intents: position(8), text name, snapshot
+//	'l' position(8)                          parents of a run of events, packed
+//	'b' block(8) position(8)                 children of a block's events in a generation, packed
 //	'm'                                      mark: format(4), journal id(16), position(8), payloads(8), streams(8)
+//
+// # Links
+//
+// Both parts hold positions as unsigned LEB128 varints in their shortest form.
+// A value of 'l' holds the parents of consecutive events, the first of which
+// stands at the position in the key. It never crosses a multiple of 1,024:
+//
+//	+----------------+---------------------------------------------------+
+//	| uv             | how many events                                   |
+//	| for each event | uv number of parents that are in this journal;    |
+//	|                | for each, the nearest first, uv how far back it   |
+//	|                | is: the first from the event, each next one from  |
+//	|                | the one before                                    |
+//	+----------------+---------------------------------------------------+
+//
+// A value of 'b' holds the pairs of a parent in the block (block n is the
+// positions after 4,096 n, up to 4,096 (n+1)) and a child in one generation
+// of the index, whose first position is in the key, sorted:
+//
+//	+----------------+---------------------------------------------------+
+//	| for each pair  | uv parent, less the one of the pair before (the   |
+//	|                | block's 4,096 n at first);                        |
+//	|                | uv child, less the first position of the          |
+//	|                | generation where the parent is another one than   |
+//	|                | before, else less the child before                |
+//	+----------------+---------------------------------------------------+
 package journal

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -61,4 +62,23 @@ func (j *Journal) Indexed() (uint64, error) {
 func NewFilter() (add func(uint64), has func(uint64) bool) {
 	f := &filter{}
 	return f.add, f.has
+}
+
+// RecodeParents decodes parents and encodes them again.
+func RecodeParents(b []byte, first uint64) ([]byte, bool) {
+	ends, parents, err := decodeParents(b, first, nil, nil)
+	if err != nil {
+		return nil, false
+	}
+	out := binary.AppendUvarint(nil, uint64(len(ends)))
+	for n := range ends {
+		out = appendParents(out, first+uint64(n), span(ends, parents, uint64(n)))
+	}
+	return out, true
+}
+
+// RecodeChildren decodes children and encodes them again.
+func RecodeChildren(b []byte, base, first uint64) ([]byte, bool) {
+	pairs, err := decodeChildren(b, base, first, nil)
+	return appendChildren(nil, base, first, pairs), err == nil
 }

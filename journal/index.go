@@ -146,6 +146,7 @@ func (j *Journal) writeIndex(g *generation) error {
 			w.set(textPositionKey(w.key[:0], idxOutside, outside, g.first+uint64(n)-1), nil)
 		}
 	}
+	w.links()
 	m.position = g.end() - 1
 	w.set([]byte{idxMark}, m.encode(j.store.id))
 	if w.err == nil {
@@ -322,7 +323,7 @@ func (j *Journal) recover() error {
 			j.counts.streams.Add(1)
 		}
 		j.familiar.add(&en)
-		j.tail.add(en)
+		j.tail.add(en, e.Parents)
 		// A rebuild of a large journal must not hold it all in memory.
 		for g := j.tail.full(e.Position, false); g != nil; g = j.tail.full(e.Position, false) {
 			if err := j.writeIndex(g); err != nil {

@@ -28,7 +28,10 @@ const (
 	idxIntents = 'n'
 	idxMark    = 'm'
 
-	indexVersion = 1
+	idxParents  = 'l'
+	idxChildren = 'b'
+
+	indexVersion = 2
 )
 
 func positionKey(prefix byte, position uint64) []byte {

@@ -35,6 +35,7 @@ const (
 type generation struct {
 	first   uint64 // position of entries[0]
 	entries []entry
+	parents []uint64 // positions of the entries' parents, those that are in this journal
 
 	ids, digests, payloads map[uint64]uint32
 	streams                map[string]uint32
@@ -51,6 +52,8 @@ type entry struct {
 
 	// 1 + index of the previous entry of the same generation, 0 for none.
 	nextID, nextDigest, nextPayload, prevInStream uint32
+
+	parentsEnd uint32 // where this entry's part of the generation's parents ends
 }
 
 func newEntry(e *events.Event) entry {
@@ -79,7 +82,7 @@ func digestHash(d events.Digest) uint64 { return binary.BigEndian.Uint64(d[:8]) 
 
 func (g *generation) end() uint64 { return g.first + uint64(len(g.entries)) }
 
-func (g *generation) add(en entry) {
+func (g *generation) add(en entry, parents []events.Ref) {
 	n := uint32(len(g.entries)) + 1
 	link := func(m map[uint64]uint32, h uint64) (prev uint32) {
 		prev = m[h]
@@ -96,6 +99,12 @@ func (g *generation) add(en entry) {
 	if en.outside != "" {
 		g.outside[en.outside] = append(g.outside[en.outside], n)
 	}
+	for i := range parents {
+		if p := parents[i].Position; p != 0 {
+			g.parents = append(g.parents, p)
+		}
+	}
+	en.parentsEnd = uint32(len(g.parents))
 	g.entries = append(g.entries, en)
 }
 
@@ -124,14 +133,14 @@ func newTail(first uint64, size int) *tail {
 }
 
 // add takes the next event. Only the committer calls it.
-func (t *tail) add(en entry) {
+func (t *tail) add(en entry, parents []events.Ref) {
 	t.mu.Lock()
 	g := t.gens[len(t.gens)-1]
 	if len(g.entries) >= t.size {
 		g = newGeneration(g.end(), t.size)
 		t.gens = append(t.gens, g)
 	}
-	g.add(en)
+	g.add(en, parents)
 	t.mu.Unlock()
 }
 
