@@ -373,7 +373,9 @@ func (j *Journal) syncGroup(g *group) bool {
 	}
 	_ = g.batch.Close()
 	// From here on the group is on disk. If we die before the answers are
-	// out, writers retry and find their events.
+	// out, writers retry and find their events. The arrivals are offered
+	// before the mark moves: what is below it and has no intent yet is known.
+	j.intent.offer(g.arrivals)
 	j.counts.mu.Lock()
 	j.counts.payloads.Add(g.payloads)
 	j.counts.streams.Add(g.streams)
@@ -381,7 +383,6 @@ func (j *Journal) syncGroup(g *group) bool {
 		j.mark.set(g.last)
 	}
 	j.counts.mu.Unlock()
-	j.intent.offer(g.arrivals)
 	for i, r := range g.requests {
 		j.answer(r, &g.outcomes[i])
 	}

@@ -31,6 +31,11 @@
 //   - A subscription sees each event once, in order, with no gap where catching
 //     up meets following (TestSubscribeSeam). Readers get bytes of their own
 //     and never hold the store (TestReadBytesAreTheCallers).
+//   - A query yields exactly what its filters say, forwards and backwards, in
+//     memory that is bounded in bytes (TestQueryAgainstTheDefinition,
+//     TestStreamReadsAreBoundedInBytes); where few events pass a filter by kind
+//     or correlation, the others are not read (TestQuerySkips). A filter by
+//     intent ends where intents are assigned up to.
 //   - Indexes are derived: deleting the index directory loses nothing
 //     (TestIndexIsRebuilt), and one of an older version is rebuilt
 //     (TestIndexOfAnOlderVersion).
@@ -55,7 +60,8 @@
 // after the fact: no local store can tell that from a tail that was never
 // synced, and a mark outside the directory is still to come. A damaged byte
 // in the stored tables is found by checksum or by Verify, never served.
-// Reading by kind scans; there is no index for it yet.
+// A filter by kind or correlation skips what holds nothing for it in blocks of
+// about a thousand events, and reads the blocks that may.
 //
 // # The directory
 //
@@ -84,6 +90,7 @@
 //	's' text stream, stream position(8)      position(8)
 //	'o' text outside id, position(8)         nothing
 //	't' position(8)                          intent id(16), similarity float64(8)
+//	'k' position(8)                          summary of the block that begins there: count(4), Bloom filter
 //	'n'                                      intents: position(8), text name, snapshot
 //	'l' position(8)                          parents of a run of events, packed
 //	'b' block(8) position(8)                 children of a block's events in a generation, packed

@@ -147,6 +147,12 @@ func (j *Journal) writeIndex(g *generation) error {
 		}
 	}
 	w.links()
+	for i := range g.entries {
+		j.blocks.add(g.entries[i].kind, g.entries[i].correlation)
+		if j.blocks.full() || i == len(g.entries)-1 {
+			w.set(positionKey(idxBlock, j.blocks.first), j.blocks.summary(nil))
+		}
+	}
 	m.position = g.end() - 1
 	w.set([]byte{idxMark}, m.encode(j.store.id))
 	if w.err == nil {
@@ -303,6 +309,9 @@ func (j *Journal) recover() error {
 		m = indexMark{}
 	}
 	j.index = m
+	if err := j.recoverBlocks(); err != nil {
+		return err
+	}
 	j.tail = newTail(m.position+1, j.opts.sizes.generation)
 	j.counts.payloads.Store(m.payloads)
 	j.counts.streams.Store(m.streams)

@@ -28,8 +28,10 @@ type intentStage struct {
 
 	mu       sync.Mutex
 	arrivals []intent.Arrival
-	waiters  []waiter // in order of position
-	assigned uint64   // every arrival up to here is assigned
+	waiters  []waiter      // in order of position
+	assigned uint64        // every arrival up to here is assigned
+	offered  uint64        // the last arrival
+	moved    chan struct{} // closed and replaced when assigned grows
 	intents  int
 	broken   bool // the strategy panicked; nothing more is assigned
 	closed   bool
@@ -62,8 +64,28 @@ func (s *intentStage) offer(arrivals []intent.Arrival) {
 	}
 	s.mu.Lock()
 	s.arrivals = append(s.arrivals, arrivals...)
+	s.offered = arrivals[len(arrivals)-1].Position
 	s.mu.Unlock()
 	s.signal()
+}
+
+// upTo returns the position, at most a durable one, up to which every event
+// has the intent that it will have.
+func (s *intentStage) upTo(durable uint64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.assigned >= s.offered {
+		return durable
+	}
+	return min(durable, s.assigned)
+}
+
+// next returns a channel that is closed when assignments come after next was
+// called.
+func (s *intentStage) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moved
 }
 
 func (s *intentStage) signal() {
@@ -167,6 +189,8 @@ func (s *intentStage) settle(position uint64, err error) {
 		s.j.log.Error("intents are no longer assigned; open the journal again to go on", "err", err)
 	} else {
 		s.assigned = max(s.assigned, position)
+		close(s.moved)
+		s.moved = make(chan struct{})
 	}
 	n := 0
 	for n < len(s.waiters) && (s.broken || s.waiters[n].position <= s.assigned) {
@@ -256,7 +280,7 @@ func (s *intentStage) join(e *events.Event) error {
 
 // recoverIntents brings the strategy to the end of the log.
 func (j *Journal) recoverIntents() error {
-	s := &intentStage{j: j, strategy: j.opts.Intents, dimension: j.opts.Intents.Dimension(), wake: make(chan struct{}, 1)}
+	s := &intentStage{j: j, strategy: j.opts.Intents, dimension: j.opts.Intents.Dimension(), wake: make(chan struct{}, 1), moved: make(chan struct{})}
 	j.intent = s
 	last := j.mark.load()
 	s.assigned = last

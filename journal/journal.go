@@ -100,6 +100,7 @@ type Options struct {
 // seam. Zero means the default.
 type sizes struct {
 	generation int    // events
+	block      int    // events that one summary is about
 	memTable   uint64 // bytes
 }
 
@@ -145,6 +146,7 @@ type Journal struct {
 
 	indexWake chan struct{} // capacity 1; closed when no more groups come
 	index     indexMark     // owned by the indexer
+	blocks    *blocks       // owned by the indexer
 
 	// operational holds a token while checkpoints and state digests are written
 	// or read: a channel and not a mutex, because a failing write never ends.
@@ -187,6 +189,9 @@ func Open(dir string, opts Options) (*Journal, error) {
 	}
 	if opts.sizes.generation == 0 {
 		opts.sizes.generation = generationSize
+	}
+	if opts.sizes.block == 0 {
+		opts.sizes.block = blockEvents
 	}
 	volume := opts.Volume
 	switch {

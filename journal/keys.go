@@ -26,12 +26,13 @@ const (
 	idxOutside = 'o'
 	idxIntent  = 't'
 	idxIntents = 'n'
+	idxBlock   = 'k'
 	idxMark    = 'm'
 
 	idxParents  = 'l'
 	idxChildren = 'b'
 
-	indexVersion = 2
+	indexVersion = 3
 )
 
 func positionKey(prefix byte, position uint64) []byte {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,49 +21,49 @@ const (
 	chunkBytes  = 1 << 20
 )
 
-// Query selects events. The zero Query is everything.
-type Query struct {
-	Stream string           // only this stream
-	Kinds  []events.Pattern // only kinds that one of these matches
-	After  uint64           // only positions greater than this
-	Limit  int              // at most so many; 0 is no limit
-}
-
-func (q *Query) matches(e *events.Event) bool {
-	if len(q.Kinds) == 0 {
-		return true
-	}
-	for _, p := range q.Kinds {
-		if p.Match(e.Kind) {
-			return true
-		}
-	}
-	return false
-}
-
-// Read yields the durable events that q selects, in order of position, up to
-// the durable mark as it is when Read begins. After an error it yields nothing
-// more; errors wrap ErrCorrupt, ErrClosed or the context's error.
+// Read yields the durable events that q selects, in order of position or
+// against it, up to the durable mark as it is when Read begins. After an error
+// it yields nothing more; errors wrap ErrCorrupt, ErrClosed or the context's
+// error.
 func (j *Journal) Read(ctx context.Context, q Query) iter.Seq2[events.Event, error] {
 	return func(yield func(events.Event, error) bool) {
-		_, _ = j.read(ctx, q, j.mark.load(), yield)
+		_, _ = j.read(ctx, &q, j.readable(&q), yield)
 	}
+}
+
+// readable is the position up to which q may read now.
+func (j *Journal) readable(q *Query) uint64 {
+	most := j.mark.load()
+	if !q.Intent.IsZero() {
+		return j.intent.upTo(most)
+	}
+	return most
 }
 
 // read yields what q selects up to most. It returns how many it yielded and
 // whether the consumer wants more.
-func (j *Journal) read(ctx context.Context, q Query, most uint64, yield func(events.Event, error) bool) (n int, more bool) {
-	next := j.scan
-	if q.Stream != "" {
-		next = j.scanStream
+func (j *Journal) read(ctx context.Context, q *Query, most uint64, yield func(events.Event, error) bool) (n int, more bool) {
+	r := reader{j: j, q: q, want: q.wants()}
+	if err := j.enter(ctx); err != nil {
+		yield(events.Event{}, err)
+		return 0, false
 	}
-	after := q.After
-	for after < most {
+	left, err := j.stretch(q, most)
+	j.leave()
+	if err != nil {
+		yield(events.Event{}, err)
+		return 0, false
+	}
+	var none bool
+	if r.stream, none = q.stream(); none {
+		return 0, true
+	}
+	for !left.empty() {
 		if err := j.enter(ctx); err != nil {
 			yield(events.Event{}, err)
 			return n, false
 		}
-		chunk, seen, err := next(&q, after, most)
+		chunk, rest, err := r.chunk(left)
 		j.leave()
 		for _, e := range chunk {
 			if !yield(e, nil) {
@@ -76,7 +77,7 @@ func (j *Journal) read(ctx context.Context, q Query, most uint64, yield func(eve
 			yield(events.Event{}, err)
 			return n, false
 		}
-		after = seen
+		left = rest
 	}
 	return n, true
 }
@@ -104,62 +105,153 @@ func missing(position uint64) error {
 	return fmt.Errorf("position %d: %w: the record is missing; run verify", position, ErrCorrupt)
 }
 
-// scan reads one chunk of the log after a position. seen is how far it came.
-func (j *Journal) scan(q *Query, after, most uint64) (chunk []events.Event, seen uint64, err error) {
-	size := 0
-	seen = most
-	errStop := errors.New("chunk is full")
-	want := after + 1
-	err = j.eachRecord(want, most, func(e events.Event, payloadAt uint64) error {
+// reader is one read on its way.
+type reader struct {
+	j      *Journal
+	q      *Query
+	stream string  // the only one, if not empty
+	want   *wanted // nil if nothing can be skipped
+}
+
+// chunk reads the next part of what is left, and returns what is left then.
+// The part is bounded in events, in bytes and in what was looked at.
+func (r *reader) chunk(left stretch) (chunk []events.Event, rest stretch, err error) {
+	switch {
+	case r.stream != "":
+		return r.streamChunk(left)
+	case !r.q.Intent.IsZero():
+		return r.intentChunk(left)
+	}
+	run, rest, err := r.j.next(r.q, r.want, left)
+	if err != nil || run.empty() {
+		return nil, rest, err
+	}
+	chunk, part, err := r.scan(run)
+	if !part.empty() {
+		if r.q.Backwards {
+			rest.first, rest.last = left.first, part.last
+		} else {
+			rest.first, rest.last = part.first, left.last
+		}
+	}
+	return chunk, rest, err
+}
+
+// errFull ends a walk whose chunk is full.
+var errFull = errors.New("chunk is full")
+
+// size is what an event counts for against chunkBytes.
+func size(e *events.Event) int { return len(e.Payload) + 512 }
+
+// scan reads one chunk of the log.
+func (r *reader) scan(s stretch) (chunk []events.Event, rest stretch, err error) {
+	rest = s
+	seen, bytes := 0, 0
+	err = r.j.eachRecordIn(s, r.q.Backwards, func(e events.Event, payloadAt uint64) error {
+		want := rest.first
+		if r.q.Backwards {
+			want = rest.last
+		}
 		if e.Position != want {
 			return missing(want)
 		}
-		want++
-		seen = e.Position
-		if q.matches(&e) {
-			if err := j.join(&e, payloadAt); err != nil {
+		if r.q.matches(&e) {
+			if err := r.j.join(&e, payloadAt); err != nil {
 				return err
 			}
 			chunk = append(chunk, e)
-			size += len(e.Payload) + 512
+			bytes += size(&e)
 		}
-		if len(chunk) >= chunkEvents || size >= chunkBytes || seen-after >= 64*chunkEvents {
-			return errStop
+		rest = r.q.past(rest, e.Position)
+		if seen++; len(chunk) >= chunkEvents || bytes >= chunkBytes || seen >= 64*chunkEvents {
+			return errFull
 		}
 		return nil
 	})
-	if errors.Is(err, errStop) {
-		return chunk, seen, nil
+	if errors.Is(err, errFull) {
+		return chunk, rest, nil
 	}
-	if err == nil && want <= most {
-		err = missing(want)
+	if err == nil && !rest.empty() {
+		err = missing(rest.first)
 	}
-	return chunk, seen, err
+	return chunk, rest, err
 }
 
-// scanStream reads one chunk of a stream after a position of the journal.
-func (j *Journal) scanStream(q *Query, after, most uint64) (chunk []events.Event, seen uint64, err error) {
-	from, err := j.streamPositionAfter(q.Stream, after)
-	if err != nil {
-		return nil, after, err
-	}
-	positions, err := j.streamPositions(q.Stream, from, most, chunkEvents)
-	if err != nil {
-		return nil, after, err
-	}
+// load reads the events at positions, in q's direction, until it has enough.
+func (r *reader) load(positions []uint64, left stretch) (chunk []events.Event, rest stretch, err error) {
+	bytes := 0
 	for _, p := range positions {
-		e, err := j.at(p)
+		e, err := r.j.at(p)
 		if err != nil {
-			return chunk, after, err
+			return chunk, left, err
 		}
-		if q.matches(&e) {
+		left = r.q.past(left, p)
+		if r.q.matches(&e) && (r.q.Intent.IsZero() || e.Intent.ID == r.q.Intent) {
 			chunk = append(chunk, e)
 		}
+		if bytes += size(&e); bytes >= chunkBytes {
+			break
+		}
 	}
-	if len(positions) < chunkEvents {
-		return chunk, most, nil
+	return chunk, left, nil
+}
+
+// streamChunk reads one chunk of a stream.
+func (r *reader) streamChunk(left stretch) (chunk []events.Event, rest stretch, err error) {
+	before, err := r.j.streamPositionAfter(r.stream, left.first-1)
+	if err != nil {
+		return nil, left, err
 	}
-	return chunk, positions[len(positions)-1], nil
+	last, err := r.j.streamPositionAfter(r.stream, left.last)
+	if err != nil || last <= before {
+		return nil, stretch{1, 0}, err
+	}
+	n := min(last-before, chunkEvents)
+	if r.q.Backwards {
+		before = last - n
+	}
+	positions, err := r.j.streamPositions(r.stream, before, left.last, int(n))
+	if err == nil && uint64(len(positions)) != n {
+		err = fmt.Errorf("stream %q: %w: the index knows %d of %d events after stream position %d; delete the directory index, it is built anew",
+			r.stream, ErrCorrupt, len(positions), n, before)
+	}
+	if err != nil {
+		return nil, left, err
+	}
+	if r.q.Backwards {
+		slices.Reverse(positions)
+	}
+	return r.load(positions, left)
+}
+
+// intentChunk reads one chunk of an intent, from where assignments lie.
+func (r *reader) intentChunk(left stretch) (chunk []events.Event, rest stretch, err error) {
+	var positions []uint64
+	rest = left
+	seen := 0
+	err = walk(r.j.store.index, positionKey(idxIntent, left.first), positionKey(idxIntent, left.last+1), r.q.Backwards, func(key, value []byte) error {
+		p := tail8(key)
+		if len(value) >= len(r.q.Intent) && events.ID(value[:len(r.q.Intent)]) == r.q.Intent {
+			positions = append(positions, p)
+		}
+		rest = r.q.past(rest, p)
+		if seen++; len(positions) >= chunkEvents || seen >= 64*chunkEvents {
+			return errFull
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		rest = stretch{1, 0}
+	case !errors.Is(err, errFull):
+		return nil, left, err
+	}
+	n := len(positions)
+	chunk, part, err := r.load(positions, left)
+	if n > 0 && part != r.q.past(left, positions[n-1]) {
+		rest = part // not all of them were loaded
+	}
+	return chunk, rest, err
 }
 
 // ReadStream yields the durable events of a stream after a stream position,
@@ -183,7 +275,7 @@ func (j *Journal) ReadStream(ctx context.Context, stream string, after uint64) i
 			if err != nil {
 				yield(events.Event{}, err)
 			}
-			if err != nil || len(chunk) < chunkEvents {
+			if err != nil || len(chunk) == 0 {
 				return
 			}
 		}
@@ -196,12 +288,16 @@ func (j *Journal) streamChunk(stream string, after, most uint64) ([]events.Event
 		return nil, err
 	}
 	chunk := make([]events.Event, 0, len(positions))
+	bytes := 0
 	for _, p := range positions {
 		e, err := j.at(p)
 		if err != nil {
 			return chunk, err
 		}
 		chunk = append(chunk, e)
+		if bytes += size(&e); bytes >= chunkBytes {
+			break
+		}
 	}
 	return chunk, nil
 }
@@ -299,10 +395,15 @@ func (j *Journal) streamPositionAfter(stream string, position uint64) (uint64, e
 // eachRecord decodes the records from first to last, in order, until f
 // returns an error.
 func (j *Journal) eachRecord(first, last uint64, f func(e events.Event, payloadAt uint64) error) error {
-	if first > last {
+	return j.eachRecordIn(stretch{first, last}, false, f)
+}
+
+// eachRecordIn is eachRecord in either direction.
+func (j *Journal) eachRecordIn(s stretch, backwards bool, f func(e events.Event, payloadAt uint64) error) error {
+	if s.empty() {
 		return nil
 	}
-	return j.eachLogKey(positionKey(logRecord, first), positionKey(logRecord, last+1), func(key, value []byte) error {
+	return walk(j.store.log, positionKey(logRecord, s.first), positionKey(logRecord, s.last+1), backwards, func(key, value []byte) error {
 		e, payloadAt, err := events.DecodeRecord(tail8(key), value)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -313,11 +414,21 @@ func (j *Journal) eachRecord(first, last uint64, f func(e events.Event, payloadA
 
 // eachLogKey calls f for the keys of the log from lower up to upper.
 func (j *Journal) eachLogKey(lower, upper []byte, f func(key, value []byte) error) error {
-	it, err := j.store.log.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	return walk(j.store.log, lower, upper, false, f)
+}
+
+// walk calls f for the keys of an engine from lower up to upper, or down from
+// there, until f returns an error.
+func walk(db *pebble.DB, lower, upper []byte, backwards bool, f func(key, value []byte) error) error {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return fmt.Errorf("log: %w", readError(err))
+		return fmt.Errorf("read: %w", readError(err))
 	}
-	for ok := it.First(); ok; ok = it.Next() {
+	start, step := it.First, it.Next
+	if backwards {
+		start, step = it.Last, it.Prev
+	}
+	for ok := start(); ok; ok = step() {
 		v, err := it.ValueAndErr()
 		if err == nil {
 			err = f(it.Key(), v)
@@ -327,7 +438,7 @@ func (j *Journal) eachLogKey(lower, upper []byte, f func(key, value []byte) erro
 		}
 	}
 	if err := errors.Join(it.Error(), it.Close()); err != nil {
-		return fmt.Errorf("log: %w", readError(err))
+		return fmt.Errorf("read: %w", readError(err))
 	}
 	return nil
 }

@@ -49,6 +49,8 @@ type entry struct {
 	stream        string
 	outside       string
 	streamVersion uint64
+	kind          string // for the summaries
+	correlation   string
 
 	// 1 + index of the previous entry of the same generation, 0 for none.
 	nextID, nextDigest, nextPayload, prevInStream uint32
@@ -57,7 +59,10 @@ type entry struct {
 }
 
 func newEntry(e *events.Event) entry {
-	en := entry{id: e.ID, digest: e.Digest, stream: e.Stream, streamVersion: e.StreamPosition, outside: e.OutsideID()}
+	en := entry{
+		id: e.ID, digest: e.Digest, stream: e.Stream, streamVersion: e.StreamPosition, outside: e.OutsideID(),
+		kind: e.Kind, correlation: e.Correlation,
+	}
 	if len(e.Payload) > 0 {
 		en.payload = e.PayloadDigest
 	}

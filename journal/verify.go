@@ -10,6 +10,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/zeebo/blake3"
@@ -43,20 +44,24 @@ type Problem struct {
 // against itself: every payload, causal and embedding digest is computed anew
 // from the stored bytes, every parent is looked up and must stand earlier with
 // the digest that is recorded, positions must be dense in the journal and in
-// each stream, each payload must be stored once, and the index must find each
-// event again by id, digest and stream, each payload, and each link from both
-// of its ends. progress, if it is not nil, is called now and then.
+// each stream, record times must not decrease, each payload must be stored
+// once, and the index must find each event again by id, digest and stream, each
+// payload, and each link from both of its ends, and must hide no event from a
+// query that skips. progress, if it is not nil, is called now and then.
 //
 // What is wrong is in the Report; the error is about what kept Verify from
 // looking. It takes 48 bytes of memory for each event and 100 or so for each
 // stream and payload.
-func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64)) (Report, error) {
+func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64)) (_ Report, err error) {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
 	}
 	v := &verifier{j: j, total: j.mark.load(), seed: maphash.MakeSeed(), streams: map[string]uint64{}, payloads: map[[16]byte]uint64{}}
 	v.links = j.Links()
 	v.links.held = true
+	if v.indexed, err = j.indexedUpTo(ctx); err != nil {
+		return v.report, err
+	}
 	for v.done < v.total {
 		if err := j.enter(ctx); err != nil {
 			return v.report, err
@@ -90,6 +95,9 @@ type verifier struct {
 	payloads map[[16]byte]uint64
 	digests  []events.Digest // by position - 1
 	places   []uint64        // by position - 1: hash of stream and stream position
+	indexed  uint64          // what the index covered when Verify began
+	block    summary         // of the last position that was looked at
+	time     time.Time       // record time of the position before
 	seed     maphash.Seed
 	linkVerifier
 }
@@ -172,12 +180,40 @@ func (v *verifier) record(position uint64, value []byte) {
 		}
 	}
 	v.parents(&e)
+	if e.RecordTime.Before(v.time) {
+		v.problem(position, "record time %v is before that of the position before, %v", e.RecordTime, v.time)
+	}
+	v.time = e.RecordTime
+	v.summary(&e)
 	v.payload(&e, payloadAt)
 	if !e.EmbeddingDigest.IsZero() {
 		v.embedding(&e)
 	}
 	if at, err := v.j.find(e.ID); err != nil || at != position {
 		v.problem(position, "the index finds event %s at position %d (%v)", e.ID, at, err)
+	}
+}
+
+// summary checks that the block's summary does not hide the event.
+func (v *verifier) summary(e *events.Event) {
+	if e.Position > v.indexed {
+		return
+	}
+	if e.Position < v.block.first || e.Position > v.block.last {
+		s, err := v.j.summaryOf(e.Position)
+		if err != nil || s.empty() {
+			v.problem(e.Position, "the index has no summary of it (%v)", err)
+			return
+		}
+		v.block = s
+	}
+	hidden := false
+	kindHashes(e.Kind, func(h uint64) { hidden = hidden || !v.block.has(h) })
+	if e.Correlation != "" {
+		hidden = hidden || !v.block.has(hashText(saltCo, 0, e.Correlation))
+	}
+	if hidden {
+		v.problem(e.Position, "the index's summary of positions %d to %d hides it", v.block.first, v.block.last)
 	}
 }
 
@@ -236,6 +272,16 @@ func (v *verifier) eachEntry(prefix byte, most uint64, f func(key, value []byte,
 		}
 		return true, nil
 	})
+}
+
+// indexedUpTo is the position of the index's mark.
+func (j *Journal) indexedUpTo(ctx context.Context) (uint64, error) {
+	if err := j.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer j.leave()
+	m, _, err := j.store.loadMark()
+	return m.position, err
 }
 
 // covered is up to where the index can be held against the log.
