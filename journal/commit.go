@@ -139,7 +139,7 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 		}
 		if len(r.sealed[i].Payload) > 0 {
 			d := r.sealed[i].PayloadDigest
-			if r.slots[i].holder = j.tail.byPayload(d); r.slots[i].holder == 0 && j.familiar.mayHavePayload(d) {
+			if r.slots[i].holder = j.tail.byPayload(d); r.slots[i].holder == 0 {
 				if r.slots[i].holder, err = j.indexedPayload(d); err != nil {
 					return outcome{}, err
 				}
@@ -310,7 +310,6 @@ func (j *Journal) place(g *group, r *request, i int) {
 	}
 	g.events++
 	j.accepted++
-	j.familiar.add(&en)
 	j.tail.add(en, e.Parents)
 }
 
@@ -441,18 +440,7 @@ func (j *Journal) lookup(id events.ID) (position uint64, digest events.Digest, e
 	if position, digest = j.tail.byID(id); position != 0 {
 		return position, digest, nil
 	}
-	if !j.familiar.mayHaveID(id) {
-		return 0, events.Digest{}, nil
-	}
-	position, err = j.indexedID(id)
-	if err != nil || position == 0 {
-		return 0, events.Digest{}, err
-	}
-	e, _, err := j.record(position)
-	if err != nil {
-		return 0, events.Digest{}, err
-	}
-	return position, e.Digest, nil
+	return j.indexedID(id)
 }
 
 // record reads the record at position, durable or not.

@@ -62,6 +62,10 @@
 // in the stored tables is found by checksum or by Verify, never served.
 // A filter by kind or correlation skips what holds nothing for it in blocks of
 // about a thousand events, and reads the blocks that may.
+// Look-ups by id, digest
+// and payload go over hashes of 64 bits and are checked against the records:
+// who may append can craft ids of equal hash and so make look-ups of these slow,
+// never wrong (TestRunsWithEqualHashes).
 //
 // # The directory
 //
@@ -84,10 +88,12 @@
 //
 // # Keys of the index
 //
-//	'i' id(16)                               position(8)
-//	'd' causal digest, first 8; position(8)  nothing
-//	'p' payload digest, first 16             position(8) of the record that holds it
-//	's' text stream, stream position(8)      position(8)
+//	'i' level(1) first(8) page(4)            pairs: hash of id(8), position less first(4)
+//	'd' level(1) first(8) page(4)            likewise: causal digest, its first 8 bytes
+//	'p' level(1) first(8) page(4)            likewise: digest of a payload that the record holds
+//	'r' first(8)                             run: level(1) last(8) and for i, d, p:
+//	                                         pairs(4), the first hash(8) of each page
+//	's' text stream, stream position(8)      varint position, then varint differences
 //	'o' text outside id, position(8)         nothing
 //	't' position(8)                          intent id(16), similarity float64(8)
 //	'k' position(8)                          summary of the block that begins there: count(4), Bloom filter

@@ -58,9 +58,9 @@ func (j *Journal) Indexed() (uint64, error) {
 	return m.position, err
 }
 
-// NewFilter returns the two operations of an empty filter.
-func NewFilter() (add func(uint64), has func(uint64) bool) {
-	f := &filter{}
+// NewFilter returns the two operations of an empty filter for n keys.
+func NewFilter(n int) (add func(uint64), has func(uint64) bool) {
+	f := newFilter(n)
 	return f.add, f.has
 }
 
@@ -81,4 +81,29 @@ func RecodeParents(b []byte, first uint64) ([]byte, bool) {
 func RecodeChildren(b []byte, base, first uint64) ([]byte, bool) {
 	pairs, err := decodeChildren(b, base, first, nil)
 	return appendChildren(nil, base, first, pairs), err == nil
+}
+
+// IDHash is the hash that the index finds ids by.
+func IDHash(id events.ID) uint64 { return idHash(id) }
+
+// IDWithHash returns an id that begins with high and has the hash h.
+func IDWithHash(high, h uint64) events.ID {
+	// spread is a bijection; this is the way back.
+	unspread := func(h uint64) uint64 {
+		h = (h ^ h>>33) * 0x9cb4b2f8129337db
+		h = (h ^ h>>33) * 0x4f74430c22a54005
+		return h ^ h>>33
+	}
+	var id events.ID
+	binary.BigEndian.PutUint64(id[:8], high)
+	binary.BigEndian.PutUint64(id[8:], unspread(h)^spread(high))
+	return id
+}
+
+// RunLevels are the levels of the runs of the index, the oldest first.
+func (j *Journal) RunLevels() (levels []int) {
+	for _, r := range j.runs.load() {
+		levels = append(levels, int(r.level))
+	}
+	return levels
 }

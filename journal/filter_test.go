@@ -10,9 +10,9 @@ import (
 // TestFilterForgetsNothing holds what correctness rests on: what was added is
 // never denied. What speed rests on is that little else is affirmed.
 func TestFilterForgetsNothing(t *testing.T) {
-	const n = 300_000 // several layers
+	const n = 300_000
 	rng := rand.New(rand.NewPCG(1, 2))
-	add, has := journal.NewFilter()
+	add, has := journal.NewFilter(n)
 	keys := make([]uint64, n)
 	for i := range keys {
 		keys[i] = rng.Uint64()

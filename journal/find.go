@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -42,7 +43,8 @@ func (j *Journal) find(id events.ID) (uint64, error) {
 	if p, _ := j.tail.byID(id); p != 0 {
 		return p, nil
 	}
-	return j.indexedID(id)
+	p, _, err := j.indexedID(id)
+	return p, err
 }
 
 // ByDigest returns the event with a causal digest, or an error that wraps
@@ -69,10 +71,6 @@ func (j *Journal) ByDigestPrefix(ctx context.Context, prefix string) (events.Eve
 		return events.Event{}, fmt.Errorf("digest prefix %.64q: %w: give %d to 64 lower-case hexadecimal digits", prefix, ErrNotFound, MinDigestPrefix)
 	}
 	match := func(d events.Digest) bool { return strings.HasPrefix(d.String(), prefix) }
-	var exact *events.Digest
-	if len(head) == 32 {
-		exact = (*events.Digest)(head)
-	}
 	most := j.mark.load()
 	found := map[uint64]events.Event{}
 	add := func(p uint64) error {
@@ -82,18 +80,19 @@ func (j *Journal) ByDigestPrefix(ctx context.Context, prefix string) (events.Eve
 		}
 		return err
 	}
-	for _, p := range j.tail.byDigest(match, exact, most) {
+	for _, p := range j.tail.byDigest(match, most) {
 		if err := add(p); err != nil {
 			return events.Event{}, err
 		}
 	}
-	lower := append([]byte{idxDigest}, head[:min(len(head), 8)]...)
-	err = j.eachIndexKey(lower, keyAfter(lower), func(key, _ []byte) (bool, error) {
-		p := tail8(key)
+	low, high := [8]byte{}, [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	copy(low[:], head)
+	copy(high[:], head)
+	err = j.runs.find(hashDigest, binary.BigEndian.Uint64(low[:]), binary.BigEndian.Uint64(high[:]), func(p uint64) (bool, error) {
 		if p > most {
-			return true, nil
+			return false, nil
 		}
-		return len(found) < 2, add(p)
+		return len(found) >= 2, add(p)
 	})
 	if err != nil {
 		return events.Event{}, err

@@ -105,45 +105,39 @@ func (j *Journal) indexLoop() {
 	}
 }
 
-// writeIndex writes one generation with the mark behind it. Keys go in sorted
-// runs, which the engine takes much faster than scattered ones; sorting by the
-// first eight bytes is sorted enough.
+// writeIndex writes one generation with the mark behind it.
 func (j *Journal) writeIndex(g *generation) error {
-	w := indexWriter{g: g, batch: j.store.index.NewBatch(), order: make([]sortKey, 0, len(g.entries))}
+	w := indexWriter{g: g, batch: j.store.index.NewBatch()}
 	defer w.batch.Close()
 	m := j.index
-	w.run(func(en *entry) uint64 { return digestHash(en.digest) }, func(en *entry, p uint64) {
-		w.set(digestKey(w.key[:0], idxDigest, en.digest, p), nil)
-	})
-	w.run(func(en *entry) uint64 { return binary.BigEndian.Uint64(en.id[:]) }, func(en *entry, p uint64) {
-		w.set(append(append(w.key[:0], idxID), en.id[:]...), w.position(p))
-	})
-	w.run(func(en *entry) uint64 { return digestHash(en.payload) }, func(en *entry, p uint64) {
-		if !en.payload.IsZero() {
-			m.payloads++
-			w.set(append(append(w.key[:0], idxPayload), en.payload[:16]...), w.position(p))
-		}
-	})
+	r := j.runs.build(g, w.set)
+	m.payloads += uint64(r.tables[hashPayload].pairs)
 	streams := slices.SortedFunc(maps.Keys(g.streams), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) // as in the keys
 	})
-	var chain []uint32
+	var chain []uint64
 	for _, stream := range streams {
 		chain = chain[:0]
+		version := uint64(0) // of the first event of the chain, in the end
 		for n := g.streams[stream]; n != 0; n = g.entries[n-1].prevInStream {
-			chain = append(chain, n)
+			chain = append(chain, g.first+uint64(n)-1)
+			version = g.entries[n-1].streamVersion
 		}
-		for _, n := range slices.Backward(chain) {
-			version := g.entries[n-1].streamVersion
-			if version == 1 {
-				m.streams++
-			}
-			w.set(textPositionKey(w.key[:0], idxStream, stream, version), w.position(g.first+uint64(n)-1))
+		slices.Reverse(chain)
+		if version == 1 {
+			m.streams++
+		}
+		for part := range slices.Chunk(chain, streamChunk) {
+			w.value = encodePositions(w.value[:0], part)
+			w.key = textPositionKey(w.key[:0], idxStream, stream, version)
+			w.set(w.key, w.value)
+			version += uint64(len(part))
 		}
 	}
 	for outside, ns := range g.outside {
 		for _, n := range ns {
-			w.set(textPositionKey(w.key[:0], idxOutside, outside, g.first+uint64(n)-1), nil)
+			w.key = textPositionKey(w.key[:0], idxOutside, outside, g.first+uint64(n)-1)
+			w.set(w.key, nil)
 		}
 	}
 	w.links()
@@ -158,107 +152,55 @@ func (j *Journal) writeIndex(g *generation) error {
 	if w.err == nil {
 		w.err = w.batch.Commit(pebble.NoSync)
 	}
-	if w.err == nil {
-		j.index = m
+	if w.err != nil {
+		return w.err
 	}
-	return w.err
+	j.index = m
+	return j.runs.add(r)
 }
 
 // indexWriter builds the batch of one generation.
 type indexWriter struct {
-	g     *generation
-	batch *pebble.Batch
-	order []sortKey
-	key   []byte
-	value []byte
-	err   error // of the first key that was refused
-}
-
-type sortKey struct {
-	key uint64
-	n   uint32
-}
-
-// run calls put for every entry in the order of key.
-func (w *indexWriter) run(key func(en *entry) uint64, put func(en *entry, position uint64)) {
-	w.order = w.order[:0]
-	for i := range w.g.entries {
-		w.order = append(w.order, sortKey{key(&w.g.entries[i]), uint32(i)})
-	}
-	slices.SortFunc(w.order, func(a, b sortKey) int { return cmp.Compare(a.key, b.key) })
-	for _, o := range w.order {
-		put(&w.g.entries[o.n], w.g.first+uint64(o.n))
-	}
+	g          *generation
+	batch      *pebble.Batch
+	key, value []byte // buffers
+	err        error  // of the first key that was refused
 }
 
 func (w *indexWriter) set(key, value []byte) {
 	if w.err == nil {
 		w.err = w.batch.Set(key, value, nil)
 	}
-	w.key = key
 }
 
-func (w *indexWriter) position(p uint64) []byte {
-	w.value = binary.BigEndian.AppendUint64(w.value[:0], p)
-	return w.value
+// indexedID finds an event by id in the index; position 0 means none.
+func (j *Journal) indexedID(id events.ID) (position uint64, digest events.Digest, err error) {
+	err = j.runs.find(hashID, idHash(id), idHash(id), func(p uint64) (bool, error) {
+		e, _, err := j.record(p)
+		if err == nil && e.ID == id {
+			position, digest = p, e.Digest
+		}
+		return position != 0, err
+	})
+	if err != nil {
+		return 0, digest, fmt.Errorf("event %s: %w", id, err)
+	}
+	return position, digest, nil
 }
 
-func (j *Journal) indexedID(id events.ID) (uint64, error) {
-	v, closer, err := j.store.index.Get(append([]byte{idxID}, id[:]...))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
-	}
+// indexedPayload finds the record that holds a payload; 0 means none.
+func (j *Journal) indexedPayload(d events.Digest) (position uint64, err error) {
+	err = j.runs.find(hashPayload, digestHash(d), digestHash(d), func(p uint64) (bool, error) {
+		e, payloadAt, err := j.record(p)
+		if err == nil && payloadAt == 0 && e.PayloadDigest == d {
+			position = p
+		}
+		return position != 0, err
+	})
 	if err != nil {
-		return 0, fmt.Errorf("event %s: index: %w", id, readError(err))
-	}
-	defer closer.Close()
-	return position8(v, "index of ids")
-}
-
-// indexedPayload finds the record that holds a payload. The index knows half
-// of its digest, the record the whole: should two ever share the half, one of
-// them is not found and stored again.
-func (j *Journal) indexedPayload(d events.Digest) (uint64, error) {
-	v, closer, err := j.store.index.Get(append([]byte{idxPayload}, d[:16]...))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("payload %s: index: %w", d.Short(), readError(err))
-	}
-	defer closer.Close()
-	position, err := position8(v, "index of payloads")
-	if err != nil {
-		return 0, err
-	}
-	e, payloadAt, err := j.record(position)
-	if err != nil || payloadAt != 0 || e.PayloadDigest != d {
-		return 0, err
+		return 0, fmt.Errorf("payload %s: %w", d.Short(), err)
 	}
 	return position, nil
-}
-
-func (j *Journal) indexedHead(stream string) (head, error) {
-	prefix := textKey(nil, idxStream, stream)
-	it, err := j.store.index.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)})
-	if err != nil {
-		return head{}, fmt.Errorf("stream %q: index: %w", stream, readError(err))
-	}
-	defer it.Close()
-	if !it.Last() {
-		return head{}, indexError(stream, it.Error())
-	}
-	position, err := position8(it.Value(), "index of streams")
-	if err != nil {
-		return head{}, err
-	}
-	h := head{version: tail8(it.Key()), position: position}
-	e, _, err := j.record(position)
-	if err != nil {
-		return head{}, err
-	}
-	h.last = e.ID
-	return h, nil
 }
 
 func indexError(what string, err error) error {
@@ -308,6 +250,9 @@ func (j *Journal) recover() error {
 		}
 		m = indexMark{}
 	}
+	if err := j.runs.open(j.store.index); err != nil {
+		return err
+	}
 	j.index = m
 	if err := j.recoverBlocks(); err != nil {
 		return err
@@ -331,7 +276,6 @@ func (j *Journal) recover() error {
 		if e.StreamPosition == 1 {
 			j.counts.streams.Add(1)
 		}
-		j.familiar.add(&en)
 		j.tail.add(en, e.Parents)
 		// A rebuild of a large journal must not hold it all in memory.
 		for g := j.tail.full(e.Position, false); g != nil; g = j.tail.full(e.Position, false) {
@@ -376,4 +320,12 @@ func (j *Journal) lastPosition() (uint64, error) {
 		return 0, fmt.Errorf("%w: a record key of %d bytes", ErrCorrupt, len(it.Key()))
 	}
 	return tail8(it.Key()), nil
+}
+
+// learn reads what look-ups want in memory of the index as it was found.
+func (j *Journal) learn() {
+	defer j.committed.Done()
+	if err := j.runs.learn(func() bool { return j.stop() == nil }); err != nil {
+		j.log.Warn("reading the index ahead failed; appends stay right and are slower", "err", err)
+	}
 }

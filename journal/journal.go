@@ -141,12 +141,12 @@ type Journal struct {
 	clock     clock
 	accepted  uint64 // position of the last accepted event
 	scratch   []byte
-	familiar  familiar
 	committed sync.WaitGroup // the journal's own goroutines
 
 	indexWake chan struct{} // capacity 1; closed when no more groups come
 	index     indexMark     // owned by the indexer
 	blocks    *blocks       // owned by the indexer
+	runs      runs
 
 	// operational holds a token while checkpoints and state digests are written
 	// or read: a channel and not a mutex, because a failing write never ends.

@@ -3,8 +3,6 @@ package journal
 import (
 	"encoding/binary"
 	"fmt"
-
-	"github.com/tokaworks/toka/events"
 )
 
 // Format is the version of the stored format that this program writes, and the
@@ -28,11 +26,12 @@ const (
 	idxIntents = 'n'
 	idxBlock   = 'k'
 	idxMark    = 'm'
+	idxRun     = 'r'
 
 	idxParents  = 'l'
 	idxChildren = 'b'
 
-	indexVersion = 3
+	indexVersion = 4
 )
 
 func positionKey(prefix byte, position uint64) []byte {
@@ -56,12 +55,6 @@ func textKey(b []byte, prefix byte, text string) []byte {
 
 func textPositionKey(b []byte, prefix byte, text string, position uint64) []byte {
 	return binary.BigEndian.AppendUint64(textKey(b, prefix, text), position)
-}
-
-func digestKey(b []byte, prefix byte, d events.Digest, position uint64) []byte {
-	b = append(b, prefix)
-	b = append(b, d[:8]...)
-	return binary.BigEndian.AppendUint64(b, position)
 }
 
 // tail8 reads the position that ends a key.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -264,7 +263,7 @@ func (j *Journal) ReadStream(ctx context.Context, stream string, after uint64) i
 				yield(events.Event{}, err)
 				return
 			}
-			chunk, err := j.streamChunk(stream, after, most)
+			chunk, err := j.readChunk(stream, after, most)
 			j.leave()
 			for _, e := range chunk {
 				if !yield(e, nil) {
@@ -282,7 +281,7 @@ func (j *Journal) ReadStream(ctx context.Context, stream string, after uint64) i
 	}
 }
 
-func (j *Journal) streamChunk(stream string, after, most uint64) ([]events.Event, error) {
+func (j *Journal) readChunk(stream string, after, most uint64) ([]events.Event, error) {
 	positions, err := j.streamPositions(stream, after, most, chunkEvents)
 	if err != nil {
 		return nil, err
@@ -320,76 +319,6 @@ func (j *Journal) StreamVersion(stream string) (uint64, events.ID, error) {
 	}
 	h, err := j.indexedHead(stream)
 	return h.version, h.last, err
-}
-
-// streamPositions lists at most limit positions of a stream after a stream
-// position and not above most. The tail is asked first: what moves to the
-// index meanwhile is then in both, never in neither.
-func (j *Journal) streamPositions(stream string, after, most uint64, limit int) ([]uint64, error) {
-	inTail, from := j.tail.streamPositions(stream, after, most)
-	var found []uint64
-	if from == 0 || from > after+1 {
-		lower := textPositionKey(nil, idxStream, stream, after+1)
-		prefix := textKey(nil, idxStream, stream)
-		err := j.eachIndexKey(lower, keyAfter(prefix), func(key, value []byte) (bool, error) {
-			if from != 0 && tail8(key) >= from {
-				return false, nil
-			}
-			p, err := position8(value, "index of streams")
-			if err != nil {
-				return false, err
-			}
-			if p <= most {
-				found = append(found, p)
-			}
-			return len(found) < limit, nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("stream %q: %w", stream, err)
-		}
-	}
-	if room := limit - len(found); len(inTail) > room {
-		inTail = inTail[:room]
-	}
-	return append(found, inTail...), nil
-}
-
-// streamPositionAfter returns the stream position of the last event of a
-// stream at or below a position of the journal.
-func (j *Journal) streamPositionAfter(stream string, position uint64) (uint64, error) {
-	if position == 0 {
-		return 0, nil
-	}
-	inTail, from := j.tail.streamPositions(stream, 0, ^uint64(0))
-	if len(inTail) > 0 && inTail[0] <= position {
-		n := sort.Search(len(inTail), func(i int) bool { return inTail[i] > position })
-		return from + uint64(n) - 1, nil
-	}
-	// Positions grow with stream positions, so a binary search over the index
-	// finds the place with few lookups however long the stream is.
-	h, err := j.indexedHead(stream)
-	if err != nil {
-		return 0, err
-	}
-	low, high := uint64(0), h.version // the answer is in [low, high]
-	for low < high {
-		mid := low + (high-low+1)/2
-		v, closer, err := j.store.index.Get(textPositionKey(nil, idxStream, stream, mid))
-		if err != nil {
-			return 0, indexError(stream, err)
-		}
-		p, err := position8(v, "index of streams")
-		_ = closer.Close()
-		if err != nil {
-			return 0, err
-		}
-		if p <= position {
-			low = mid
-		} else {
-			high = mid - 1
-		}
-	}
-	return low, nil
 }
 
 // eachRecord decodes the records from first to last, in order, until f

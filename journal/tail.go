@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -30,16 +29,16 @@ const (
 )
 
 // generation is a run of consecutive events with ways to find them. Maps go
-// from the first eight bytes of a key to 1 + the index of the newest entry
-// with it; entries with equal eight bytes are chained.
+// from a hash or stream to 1 + the index of the newest entry with it; entries
+// of equal hash or stream are chained.
 type generation struct {
 	first   uint64 // position of entries[0]
 	entries []entry
 	parents []uint64 // positions of the entries' parents, those that are in this journal
 
-	ids, digests, payloads map[uint64]uint32
-	streams                map[string]uint32
-	outside                map[string][]uint32
+	ids, payloads map[uint64]uint32
+	streams       map[string]uint32
+	outside       map[string][]uint32
 }
 
 type entry struct {
@@ -53,7 +52,7 @@ type entry struct {
 	correlation   string
 
 	// 1 + index of the previous entry of the same generation, 0 for none.
-	nextID, nextDigest, nextPayload, prevInStream uint32
+	nextID, nextPayload, prevInStream uint32
 
 	parentsEnd uint32 // where this entry's part of the generation's parents ends
 }
@@ -73,17 +72,11 @@ func newGeneration(first uint64, size int) *generation {
 	return &generation{
 		first:    first,
 		ids:      make(map[uint64]uint32, size),
-		digests:  make(map[uint64]uint32, size),
 		payloads: make(map[uint64]uint32, size),
 		streams:  make(map[string]uint32),
 		outside:  make(map[string][]uint32),
 	}
 }
-
-// idHash takes the last eight bytes: random in version 7, digest in version 8.
-func idHash(id events.ID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
-
-func digestHash(d events.Digest) uint64 { return binary.BigEndian.Uint64(d[:8]) }
 
 func (g *generation) end() uint64 { return g.first + uint64(len(g.entries)) }
 
@@ -95,7 +88,6 @@ func (g *generation) add(en entry, parents []events.Ref) {
 		return prev
 	}
 	en.nextID = link(g.ids, idHash(en.id))
-	en.nextDigest = link(g.digests, digestHash(en.digest))
 	if !en.payload.IsZero() {
 		en.nextPayload = link(g.payloads, digestHash(en.payload))
 	}
@@ -210,20 +202,11 @@ func (t *tail) byPayload(d events.Digest) (position uint64) {
 	return 0
 }
 
-// byDigest lists the events at or below most whose digest matches. whole, if it
-// is not nil, is the only digest that can match, and is found without a scan.
-func (t *tail) byDigest(match func(events.Digest) bool, whole *events.Digest, most uint64) (found []uint64) {
+// byDigest lists the events at or below most whose digest matches.
+func (t *tail) byDigest(match func(events.Digest) bool, most uint64) (found []uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, g := range t.gens {
-		if whole != nil {
-			for n := g.digests[digestHash(*whole)]; n != 0; n = g.entries[n-1].nextDigest {
-				if g.entries[n-1].digest == *whole && g.first+uint64(n)-1 <= most {
-					found = append(found, g.first+uint64(n)-1)
-				}
-			}
-			continue
-		}
 		for i := range g.entries {
 			if p := g.first + uint64(i); p <= most && match(g.entries[i].digest) {
 				found = append(found, p)

@@ -47,8 +47,31 @@ func TestVerifyFindsDamage(t *testing.T) {
 		v[(at+len(v))%len(v)] ^= 0x10
 		set(t, db, key, v)
 	}
-	number := func(p uint64) []byte { return binary.BigEndian.AppendUint64(nil, p) }
 	const damaged = 12 // of 40
+	// pair changes the entry of the damaged event in an index of hashes: 8
+	// bytes of hash and 4 that count from the first position of the run.
+	pair := func(t *testing.T, j *journal.Journal, prefix byte, change func(b []byte)) {
+		t.Helper()
+		it, err := j.IndexDB().NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer it.Close()
+		for ok := it.First(); ok; ok = it.Next() {
+			page := bytes.Clone(it.Value())
+			first := binary.BigEndian.Uint64(it.Key()[2:])
+			for b := page; len(b) > 0; b = b[12:] {
+				if first+uint64(binary.BigEndian.Uint32(b[8:])) == damaged {
+					change(b)
+					set(t, j.IndexDB(), bytes.Clone(it.Key()), page)
+					return
+				}
+			}
+		}
+		t.Fatalf("index %c does not list position %d", prefix, damaged)
+	}
+	elsewhere := func(b []byte) { b[11]++ }
+	otherHash := func(b []byte) { b[7] ^= 1 }
 	e := journal.PositionKey('e', damaged)
 	for name, harm := range map[string]func(t *testing.T, j *journal.Journal, es []events.Event){
 		"missing record": func(t *testing.T, j *journal.Journal, _ []events.Event) { del(t, j.LogDB(), e) },
@@ -65,12 +88,12 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"embedding byte": func(t *testing.T, j *journal.Journal, _ []events.Event) {
 			flip(t, j.LogDB(), journal.PositionKey('v', damaged), 3)
 		},
-		"id index missing": func(t *testing.T, j *journal.Journal, es []events.Event) {
-			del(t, j.IndexDB(), append([]byte{'i'}, es[damaged-1].ID[:]...))
+		"id index elsewhere": func(t *testing.T, j *journal.Journal, _ []events.Event) { pair(t, j, 'i', elsewhere) },
+		"id index hash":      func(t *testing.T, j *journal.Journal, _ []events.Event) { pair(t, j, 'i', otherHash) },
+		"digest index elsewhere": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			pair(t, j, 'd', elsewhere)
 		},
-		"id index elsewhere": func(t *testing.T, j *journal.Journal, es []events.Event) {
-			set(t, j.IndexDB(), append([]byte{'i'}, es[damaged-1].ID[:]...), number(3))
-		},
+		"payload index hash": func(t *testing.T, j *journal.Journal, _ []events.Event) { pair(t, j, 'p', otherHash) },
 		"swapped records": func(t *testing.T, j *journal.Journal, _ []events.Event) {
 			other := journal.PositionKey('e', damaged+1)
 			a, b := get(t, j.LogDB(), e), get(t, j.LogDB(), other)
@@ -91,7 +114,15 @@ func TestVerifyFindsDamage(t *testing.T) {
 			set(t, j.LogDB(), e, events.AppendRecord(nil, &forged, 0))
 		},
 		"stream index elsewhere": func(t *testing.T, j *journal.Journal, es []events.Event) {
-			set(t, j.IndexDB(), journal.TextPositionKey('s', es[damaged-1].Stream, es[damaged-1].StreamPosition), number(3))
+			key := journal.TextPositionKey('s', es[damaged-1].Stream, 1)
+			v := get(t, j.IndexDB(), key) // every third event: the fourth of them is the damaged one
+			v[3]++
+			v[4]--
+			set(t, j.IndexDB(), key, v)
+		},
+		"stream index cut": func(t *testing.T, j *journal.Journal, es []events.Event) {
+			key := journal.TextPositionKey('s', es[damaged-1].Stream, 1)
+			set(t, j.IndexDB(), key, get(t, j.IndexDB(), key)[:3]) // a byte for each event
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,6 +164,44 @@ func TestVerifyFindsDamage(t *testing.T) {
 			}
 			_ = j.Close()
 		})
+	}
+}
+
+// A page of the index that is gone or cut is named by the run that it is of.
+func TestVerifyFindsDamagedPages(t *testing.T) {
+	for _, prefix := range []byte("idp") {
+		for _, cut := range []bool{false, true} {
+			d := disktest.New()
+			j := open(t, "/data", on(d.Volume()))
+			addN(t, j, "s", 40)
+			closeOK(t, j)
+			j = open(t, "/data", on(d.Volume()))
+			verified(t, j)
+			it, err := j.IndexDB().NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+			if err != nil || !it.First() {
+				t.Fatalf("no page of index %c: %v", prefix, err)
+			}
+			key, page := bytes.Clone(it.Key()), bytes.Clone(it.Value())
+			if err := it.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if cut {
+				err = j.IndexDB().Set(key, page[:len(page)-12], pebble.NoSync)
+			} else {
+				err = j.IndexDB().Delete(key, pebble.NoSync)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := j.Verify(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.OK || r.Problems[0].Position != binary.BigEndian.Uint64(key[2:]) {
+				t.Errorf("index %c, cut %t: %+v", prefix, cut, r)
+			}
+			closeOK(t, j)
+		}
 	}
 }
 

@@ -1,0 +1,100 @@
+package journal_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/disk/disktest"
+	"github.com/tokaworks/toka/journal"
+)
+
+// Runs are merged level by level as they come; each event is found at every
+// step, also by readers that began before a merge, and after a restart.
+func TestRunsMerge(t *testing.T) {
+	d := disktest.New()
+	o := journal.Options{Volume: d.Volume()}.Small(16, 256<<10)
+	j := open(t, "/data", o)
+	rng := rand.New(rand.NewPCG(7, 7))
+	var es []events.Event
+	for range 40 {
+		var ds []events.Draft
+		for range 100 {
+			ds = append(ds, draft(fmt.Sprintf("s/%d", rng.IntN(9)), "test.happened", fmt.Sprint(rng.IntN(3000))))
+		}
+		es = append(es, add(t, j, ds...)...)
+		for range 20 {
+			e := es[rng.IntN(len(es))]
+			if got, err := j.ByID(t.Context(), e.ID); err != nil || got.Position != e.Position {
+				t.Fatalf("by id: position %d, %v; want %d", got.Position, err, e.Position)
+			}
+			if got, err := j.ByDigest(t.Context(), e.Digest); err != nil || got.Position != e.Position {
+				t.Fatalf("by digest: position %d, %v; want %d", got.Position, err, e.Position)
+			}
+			if got, err := j.Payload(t.Context(), e.PayloadDigest); err != nil || string(got) != string(e.Payload) {
+				t.Fatalf("payload %q, %v; want %q", got, err, e.Payload)
+			}
+		}
+	}
+	if got, err := j.ByID(t.Context(), nthID(77)); err == nil {
+		t.Errorf("an id that never was is found at %d", got.Position)
+	}
+	verified(t, j)
+	closeOK(t, j)
+	j = open(t, "/data", o)
+	verified(t, j)
+	levels := j.RunLevels()
+	t.Logf("%d events in runs of levels %v", len(es), levels)
+	if !slices.IsSortedFunc(levels, func(a, b int) int { return b - a }) || levels[0] < 2 || len(levels) > 7*4 {
+		t.Errorf("levels %v: want them to fall, from 2 or more, and few of each", levels)
+	}
+	if again := add(t, j, withID(draft(es[5].Stream, "test.happened", string(es[5].Payload)), es[5].ID)); again[0].Position != es[5].Position {
+		t.Errorf("the same event again is at %d, was at %d", again[0].Position, es[5].Position)
+	}
+}
+
+// Ids with one hash, more than a page of them, are told apart.
+func TestRunsWithEqualHashes(t *testing.T) {
+	d := disktest.New()
+	j := open(t, "/data", on(d.Volume()))
+	ids := make([]events.ID, 700)
+	var ds []events.Draft
+	for i := range ids {
+		ids[i] = journal.IDWithHash(uint64(i)+1, 0x1234)
+		ds = append(ds, withID(draft("s", "test.happened", fmt.Sprint(i)), ids[i]))
+	}
+	for part := range slices.Chunk(ds, 50) {
+		add(t, j, part...)
+	}
+	closeOK(t, j)
+	j = open(t, "/data", on(d.Volume()))
+	verified(t, j)
+	for i, id := range ids {
+		e, err := j.ByID(t.Context(), id)
+		if err != nil || e.ID != id || string(e.Payload) != fmt.Sprint(i) {
+			t.Fatalf("id %d: %v %q %v", i, e.ID, e.Payload, err)
+		}
+	}
+	if e, err := j.ByID(t.Context(), journal.IDWithHash(9999, 0x1234)); err == nil {
+		t.Errorf("found %v, which never was", e.ID)
+	}
+}
+
+func TestHashOfIDsSpreads(t *testing.T) {
+	// Counting ids, random ids and ids of version 7 fill the leading bits evenly.
+	buckets := make([]int, 256)
+	const n = 1 << 16
+	for i := range n {
+		var id events.ID
+		binary.BigEndian.PutUint64(id[8:], uint64(i))
+		buckets[journal.IDHash(id)>>56]++
+	}
+	for b, c := range buckets {
+		if c < n/256/2 || c > n/256*2 {
+			t.Errorf("bucket %d holds %d of %d", b, c, n)
+		}
+	}
+}
