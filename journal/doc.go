@@ -42,6 +42,11 @@
 //   - A link is found from both of its ends, the newest ones included
 //     (TestLinks, TestLinksWhileTheyMove); a damaged byte of the index of
 //     links is named by Verify (TestVerifyFindsDamagedLinks).
+//   - A head commits to all events up to a position, and an event or an older
+//     head is proved against it (TestHead, TestProve, TestHeadBesideWriters).
+//     Verify holds the records against the stored tree (TestVerifyFindsARewrite,
+//     TestVerifyFindsDamageToTheTree); only a head that was kept elsewhere tells
+//     of a journal that was rewritten as a whole.
 //   - Intents are assigned in order of position from what is stored, so they
 //     are the same after a restart (TestIntentsSurviveReopen), and an append
 //     with an embedding returns its own intent (TestAppendReturnsItsIntent).
@@ -100,6 +105,8 @@
 //	'n'                                      intents: position(8), text name, snapshot
 //	'l' position(8)                          parents of a run of events, packed
 //	'b' block(8) position(8)                 children of a block's events in a generation, packed
+//	'h' level(1), number(8)                  root(32) of a complete subtree, on levels 8, 16, … of the tree
+//	'h'                                      edge of the tree (package merkle)
 //	'm'                                      mark: format(4), journal id(16), position(8), payloads(8), streams(8)
 //
 // # Links

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal/merkle"
 )
 
 // The index store holds what can be rebuilt from the log. It has no
@@ -147,6 +148,7 @@ func (j *Journal) writeIndex(g *generation) error {
 			w.set(positionKey(idxBlock, j.blocks.first), j.blocks.summary(nil))
 		}
 	}
+	edge := w.tree(j.tree.load())
 	m.position = g.end() - 1
 	w.set([]byte{idxMark}, m.encode(j.store.id))
 	if w.err == nil {
@@ -156,6 +158,7 @@ func (j *Journal) writeIndex(g *generation) error {
 		return w.err
 	}
 	j.index = m
+	j.tree.set(edge)
 	return j.runs.add(r)
 }
 
@@ -239,7 +242,11 @@ func (j *Journal) recover() error {
 	if err != nil {
 		return err
 	}
-	if !ok || m.position > last {
+	edge, whole, err := j.store.loadEdge()
+	if err != nil {
+		return err
+	}
+	if !ok || m.position > last || !whole || edge.Size() != m.position {
 		// Either there is no index of this journal, or it knows of more than
 		// the log has: at level os a power cut may take the log's end and
 		// leave the index. What it says of positions that are gone, and will
@@ -248,7 +255,7 @@ func (j *Journal) recover() error {
 		if err := j.store.wipeIndex(); err != nil {
 			return err
 		}
-		m = indexMark{}
+		m, edge = indexMark{}, merkle.Edge{}
 	}
 	if err := j.runs.open(j.store.index); err != nil {
 		return err
@@ -257,6 +264,7 @@ func (j *Journal) recover() error {
 	if err := j.recoverBlocks(); err != nil {
 		return err
 	}
+	j.tree.set(edge)
 	j.tail = newTail(m.position+1, j.opts.sizes.generation)
 	j.counts.payloads.Store(m.payloads)
 	j.counts.streams.Store(m.streams)

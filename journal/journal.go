@@ -147,6 +147,7 @@ type Journal struct {
 	index     indexMark     // owned by the indexer
 	blocks    *blocks       // owned by the indexer
 	runs      runs
+	tree      tree
 
 	// operational holds a token while checkpoints and state digests are written
 	// or read: a channel and not a mutex, because a failing write never ends.

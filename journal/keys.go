@@ -27,6 +27,7 @@ const (
 	idxBlock   = 'k'
 	idxMark    = 'm'
 	idxRun     = 'r'
+	idxTree    = 'h'
 
 	idxParents  = 'l'
 	idxChildren = 'b'

@@ -50,6 +50,7 @@ type entry struct {
 	streamVersion uint64
 	kind          string // for the summaries
 	correlation   string
+	place         place
 
 	// 1 + index of the previous entry of the same generation, 0 for none.
 	nextID, nextPayload, prevInStream uint32
@@ -60,7 +61,7 @@ type entry struct {
 func newEntry(e *events.Event) entry {
 	en := entry{
 		id: e.ID, digest: e.Digest, stream: e.Stream, streamVersion: e.StreamPosition, outside: e.OutsideID(),
-		kind: e.Kind, correlation: e.Correlation,
+		kind: e.Kind, correlation: e.Correlation, place: newPlace(e),
 	}
 	if len(e.Payload) > 0 {
 		en.payload = e.PayloadDigest

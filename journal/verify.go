@@ -26,7 +26,10 @@ type Report struct {
 	OK       bool   `json:"ok"`
 	// Content is the BLAKE3-256 of the sorted causal digests, in hexadecimal:
 	// equal for two journals that hold the same events, in whatever order.
-	Content  string    `json:"content"`
+	Content string `json:"content"`
+	// Root is the root of the tree over everything that was verified, as a head
+	// has it; empty if the records are not those it was built over.
+	Root     string    `json:"root,omitempty"`
 	Problems []Problem `json:"problems,omitempty"` // the first MaxProblems
 	More     uint64    `json:"more_problems,omitempty"`
 }
@@ -47,8 +50,8 @@ type Problem struct {
 // each stream, record times must not decrease, each payload must be stored
 // once, and the index must hold each event by id, digest and stream, each
 // payload, and each link from both of its ends, and nothing else, and must hide
-// no event from a query that skips. progress, if it is not nil, is called now
-// and then.
+// no event from a query that skips, and the tree must be that over the records.
+// progress, if it is not nil, is called now and then.
 //
 // What is wrong is in the Report; the error is about what kept Verify from
 // looking. It takes 64 bytes of memory for each event and 100 or so for each
@@ -61,6 +64,9 @@ func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64))
 	v.links = j.Links()
 	v.links.held = true
 	if v.indexed, err = j.indexedUpTo(ctx); err != nil {
+		return v.report, err
+	}
+	if err := v.beginTree(ctx); err != nil {
 		return v.report, err
 	}
 	for v.done < v.total {
@@ -102,6 +108,7 @@ type verifier struct {
 	time     time.Time       // record time of the position before
 	seed     maphash.Seed
 	linkVerifier
+	tree treeVerifier
 }
 
 func (v *verifier) problem(position uint64, format string, args ...any) {
@@ -144,6 +151,7 @@ func (v *verifier) gap(next, position uint64) {
 	for ; next < position; next++ {
 		v.problem(next, "the record is missing")
 		v.note(&events.Event{}, 0)
+		v.leaf(nil)
 		v.unread = true
 	}
 }
@@ -166,10 +174,12 @@ func (v *verifier) record(position uint64, value []byte) {
 	v.note(&e, payload)
 	if err != nil {
 		v.unread = true
+		v.leaf(nil)
 		// The problem names the position already.
 		v.problem(position, "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("position %d: ", position)))
 		return
 	}
+	v.leaf(&e)
 	v.report.Events++
 	if e.Epoch == 0 || e.Epoch > v.j.store.epoch {
 		v.problem(position, "epoch %d; the journal is in epoch %d", e.Epoch, v.j.store.epoch)
@@ -408,6 +418,9 @@ func (v *verifier) finish() error {
 	}
 	v.report.OK = len(v.report.Problems) == 0
 	v.report.Content = contentDigest(v.digests)
+	if v.tree.edge.Size() == v.total {
+		v.report.Root = v.tree.edge.Root().String()
+	}
 	return nil
 }
 
