@@ -103,6 +103,9 @@ func (b *bus) dispatch(es []events.Event) {
 				b.offer(c, e)
 			}
 		}
+		if e.Kind == kindRetry {
+			b.sys.takeUp(e)
+		}
 		if b.frozen {
 			return // somebody's mailbox was closed, so not everybody has it
 		}
@@ -318,4 +321,25 @@ func (s *System) caughtUp(c *cell, position uint64) {
 			_ = s.j.Submit(s.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(max(position, c.handled.Load()))}}, func(journal.Receipt, error) {})
 		})
 	}})
+}
+
+// takeUp has a live actor take up what was parked; another one finds the
+// request in its stream when it is live again.
+func (s *System) takeUp(request *events.Event) {
+	s.mu.Lock()
+	c := s.cells[request.Stream]
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	e := *request
+	c.control(func() {
+		switch {
+		case c.failure != nil: // it is in the stream when the actor is revived
+		case c.recovered:
+			c.takeUp(&e)
+		default: // recovery finds it
+			c.force(&message{kind: kindQuery, query: func(any, error) {}})
+		}
+	})
 }

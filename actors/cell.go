@@ -59,7 +59,8 @@ type message struct {
 	run       func()      // kindControl
 
 	effects  []effectRecord // what is on record of the reaction's effects
-	retry    events.Ref     // kindEvent: the request to take up a parked event
+	doubt    *effectDoubt   // the effect that it is parked for
+	retry    events.Ref     // the request to take it up again after it was parked
 	attempts int            // decisions that came too late
 	at       time.Time      // when the command was decided
 	recorded events.Ref     // the command's event, once a failure has journaled it
@@ -101,11 +102,12 @@ type cell struct {
 	head      events.ID
 	begun     bool // the stream holds an event of the actor's own
 	history   supervisor.History
-	backlog   []*message // to be handled before the mailbox goes on
-	current   *message   // the one in hand
-	looked    uint64     // position of the journal when nobody else had written to the stream
-	reacted   uint64     // position of the last event that the stream holds the end of
-	spokenFor bool       // the bus's checkpoint stands for this agent too
+	backlog   []*message         // to be handled before the mailbox goes on
+	current   *message           // the one in hand
+	looked    uint64             // position of the journal when nobody else had written to the stream
+	reacted   uint64             // position of the last event that the stream holds the end of
+	spokenFor bool               // the bus's checkpoint stands for this agent too
+	retrying  map[events.ID]bool // requests to take up what was parked that are in the backlog
 
 	mu      sync.Mutex
 	pending []*pending // in the order of the journal
@@ -437,6 +439,10 @@ func (c *cell) reload() {
 	c.recovered = false
 	var again []*message
 	for _, m := range ms {
+		if m.kind == kindEvent && errors.Is(m.fault, ErrContended) {
+			m.fault, m.attempts = nil, 0
+			c.holdOff()
+		}
 		if m.fault != nil && m.kind == kindCommand {
 			m.answer(Outcome{}, fmt.Errorf("agent %q: command %s: %w", c.name, m.id, m.fault))
 			c.done(m)
@@ -445,6 +451,15 @@ func (c *cell) reload() {
 		again = append(again, m)
 	}
 	c.backlog = append(again, c.backlog...)
+}
+
+// holdOff lets the others write for a moment. An event has no caller to be
+// told that the stream is contended, and it is nobody's failure.
+func (c *cell) holdOff() {
+	c.box.gate(true)
+	c.sys.after(c.sys.opts.Supervision.Backoff.Delay(1, c.sys.random()), func() {
+		c.control(func() { c.box.gate(false) })
+	})
 }
 
 // end answers what will not be handled any more. It runs on the last turn.

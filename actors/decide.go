@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/tokaworks/toka/events"
@@ -61,6 +62,10 @@ func (c *cell) command(m *message) {
 	}
 	if err != nil {
 		if r, ok := errors.AsType[*rejection](err); ok {
+			if !m.retry.ID.IsZero() {
+				c.write(m, &Turn{}, c.unchanged(), []events.Draft{c.unparked(m)}, nil, func(journal.Receipt) {})
+				return
+			}
 			err = r.error
 		} else {
 			err = fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err)
@@ -70,7 +75,7 @@ func (c *cell) command(m *message) {
 	}
 	// A command that only sends others is recorded all the same: it is their
 	// cause.
-	if len(t.emitted) == 0 && (len(t.sends) == 0 || !m.recorded.ID.IsZero()) {
+	if len(t.emitted) == 0 && m.retry.ID.IsZero() && (len(t.sends) == 0 || !m.recorded.ID.IsZero()) {
 		c.settle(m, func() { m.answer(Outcome{}, nil); c.sendAll(t.sends) })
 		return
 	}
@@ -84,7 +89,10 @@ func (c *cell) command(m *message) {
 		}
 		drafts, skip = append([]events.Draft{d}, drafts...), 1
 	}
-	c.write(m, t, dec, drafts, nil, func(r journal.Receipt) { m.answer(Outcome{Events: r.Events[skip:]}, nil) })
+	if !m.retry.ID.IsZero() {
+		drafts = append(drafts, c.unparked(m))
+	}
+	c.write(m, t, dec, drafts, nil, func(r journal.Receipt) { m.answer(Outcome{Events: r.Events[skip : skip+len(t.emitted)]}, nil) })
 }
 
 // commandDraft is the event that a command becomes when it causes others. Its
@@ -128,27 +136,37 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 	if err != nil {
 		return Outcome{}, false, err
 	}
-	if kind, ok := commandKind(e.Kind); !ok || e.Stream != c.name || kind != m.encoded.Kind {
-		return Outcome{}, true, fmt.Errorf("agent %q: command id %s: %w: it is %s in stream %q", c.name, m.id, journal.ErrIDConflict, e.Kind, e.Stream)
+	if kind, ok := commandKind(e.Kind); !ok || e.Stream != c.name || kind != m.encoded.Kind || e.PayloadDigest != events.PayloadDigest(m.encoded.Payload) {
+		return Outcome{}, true, fmt.Errorf("agent %q: command id %s: %w: it is %s in stream %q", c.name, m.id, journal.ErrIDConflict, describe(&e), e.Stream)
 	}
+	var parked error
+	unparked := false
 	for next, err := range c.sys.j.ReadStream(ctx, c.name, e.StreamPosition) {
 		if err != nil {
 			return Outcome{}, true, err
 		}
-		if next.Trigger != e.ID {
-			if len(out.Events) > 0 {
-				break
-			}
-			continue
-		}
-		if next.Kind == kindParked {
+		switch {
+		case next.Trigger == e.ID && next.Kind == kindParked:
 			var p failurePayload
 			_ = json.Unmarshal(next.Payload, &p) // it is our own; what is missing is only missing
-			return Outcome{}, true, &FailedError{Agent: c.name, Event: next.ID, Attempts: p.Attempt, Reason: p.Reason}
-		}
-		if !events.SystemKind(next.Kind) {
+			parked = &FailedError{Agent: c.name, Event: next.ID, Attempts: p.Attempt, Reason: p.Reason}
+			continue
+		case next.Trigger == e.ID && !events.SystemKind(next.Kind):
+			parked = nil
 			out.Events = append(out.Events, next)
+			continue
+		case next.Kind == kindUnparked && slices.ContainsFunc(next.Parents, func(p events.Ref) bool { return p.ID == e.ID }):
+			parked, unparked = nil, true
 		}
+		if len(out.Events) > 0 {
+			break
+		}
+	}
+	if parked != nil {
+		return Outcome{}, true, parked
+	}
+	if unparked && len(out.Events) == 0 {
+		return Outcome{Duplicate: true}, true, nil
 	}
 	if len(out.Events) == 0 {
 		// It was journaled because it failed, and nothing came of it yet: it is
@@ -163,7 +181,7 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 
 // react hands an event to an agent.
 func (c *cell) react(m *message) {
-	if m.event.Position <= c.reacted {
+	if m.event.Position <= c.reacted && m.retry.ID.IsZero() {
 		// Its checkpoint is gone, but the stream itself says that the agent
 		// has dealt with this event or a later one.
 		c.settle(m, func() {})
@@ -189,11 +207,28 @@ func (c *cell) react(m *message) {
 		c.fail(m, err.Error(), trace)
 		return
 	}
-	if len(t.emitted) == 0 {
+	switch {
+	case !m.retry.ID.IsZero():
+		// How far the agent has come was stored when the event was parked.
+		c.write(m, t, dec, append(t.emitted, c.unparked(m)), nil, func(journal.Receipt) {})
+	case len(t.emitted) == 0:
 		c.settle(m, func() { c.sendAll(t.sends) })
-		return
+	default:
+		c.write(m, t, dec, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
 	}
-	c.write(m, t, dec, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
+}
+
+// unchanged is the decision to leave the state as it is.
+func (c *cell) unchanged() decision {
+	return decision{commit: func() {}, digest: c.runner.encoded}
+}
+
+// describe says what stands under the id of a command.
+func describe(e *events.Event) string {
+	if _, ok := commandKind(e.Kind); ok {
+		return e.Kind + " with another payload, or of another actor,"
+	}
+	return e.Kind
 }
 
 // checkpoint says that the agent has dealt with everything up to a position.

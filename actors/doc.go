@@ -45,14 +45,18 @@
 //   - State survives a restart, because it is folded from the stream
 //     (TestStateSurvivesReopen).
 //   - A command id seen before returns its first outcome and decides nothing
-//     (TestCommandTwice).
+//     (TestCommandTwice); with another payload it is refused
+//     (TestRetrySucceeds).
 //   - A resource that finds its stream grown by someone else reloads and
 //     decides again, a bounded number of times (TestOutsideAppend). What was
 //     decided on top is decided again too, in its order
 //     (TestWhatRestsOnARefusalIsDecidedAgain, TestOrderSurvivesARefusal).
 //   - A panicking handler is restarted and nothing else stops; the failure is
 //     an event, caused by the message that broke it; a message that keeps
-//     breaking its actor is parked (TestPanicIsAnEvent, TestPoisonIsParked).
+//     breaking its actor is parked (TestPanicIsAnEvent, TestPoisonIsParked),
+//     and can be taken up again: [RetryParked] (TestParkedEventIsRetried,
+//     TestParkedCommandIsRetried). That others write to its stream is no
+//     failure of an agent (TestContentionIsNotAFailure).
 //     runtime.Goexit in a handler is a failure like any other (TestGoexit).
 //   - At most one activation of a name is live (TestSpawnTwiceIsOneActor).
 //   - Behaviours are found by name and version; one that is not registered is
@@ -66,7 +70,8 @@
 // Commands are delivered at most once across a crash of the process: what must
 // not be lost is an event. Agents do not react to events of their own stream.
 // Timers, passivation and trees of supervisors
-// are not here yet. Mailboxes are bounded for callers from outside; commands
+// are not here yet. The callback of a [Recorder] is called on the journal's
+// goroutine and must be quick. Mailboxes are bounded for callers from outside; commands
 // between actors are let in above the bound, since a journal's answer must
 // never wait for a mailbox. State must be treated as a value: Decide, Evolve
 // and whoever asks for it must not change it in place where it is shared.
@@ -78,6 +83,8 @@
 //	toka.command.KIND    a command that caused events, sent others or failed
 //	toka.agent.failed    a handler panicked, or a reaction returned an error
 //	toka.agent.parked    the message was set aside after its last try
+//	toka.agent.retry     somebody asked for a parked message to be tried again
+//	toka.agent.unparked  that was dealt with
 //	toka.agent.stopped   the actor was given up
 //	toka.effect.started  an effect is going to be called; only where its policy
 //	                     has to know (see InDoubt)

@@ -26,8 +26,9 @@ const (
 	// EffectError that says so. The call is announced in the journal before it
 	// is made.
 	FailInDoubt
-	// AskInDoubt parks the event for a person to decide. The call is announced
-	// in the journal before it is made.
+	// AskInDoubt parks the event for a person to decide: RetryParked calls
+	// again, unless ResolveEffect has put a result on record. The call is
+	// announced in the journal before it is made.
 	AskInDoubt
 )
 

@@ -33,6 +33,15 @@ type effectPayload struct {
 	InDoubt  bool   `json:"in_doubt,omitempty"`
 }
 
+func (p effectPayload) encode() []byte {
+	p.Reason = p.Reason[:min(len(p.Reason), maxReason)]
+	b, err := json.Marshal(p)
+	if err != nil {
+		return []byte(`{}`)
+	}
+	return b
+}
+
 // effectID is the id of the result of an effect: there can be only one.
 func effectID(cause events.Digest, agent string, ordinal uint32) events.ID {
 	return events.EmittedID(cause, agent+"#effect", ordinal)
@@ -126,7 +135,7 @@ func (c *cell) launch(m *message, w *effectRequest, resume func()) {
 			c.askAbout(m, w, reason)
 			return
 		}
-		d := c.effectDraft(m, w, kindEffectFailed, effectPayload{Reason: reason, InDoubt: true})
+		d := c.effectDraft(m, w, kindEffectFailed, effectPayload{Reason: reason, InDoubt: true}.encode())
 		c.noteEffect(d, resume, func(err error) { c.pausedFail(m, err) })
 	case errors.Is(err, journal.ErrNotFound):
 		d := c.effectDraft(m, w, kindEffectStarted, nil)
@@ -137,20 +146,21 @@ func (c *cell) launch(m *message, w *effectRequest, resume func()) {
 	}
 }
 
-// effectDraft is an event about an effect, caused by the event in hand. A
-// payload that is bytes already is the result.
-func (c *cell) effectDraft(m *message, w *effectRequest, kind string, payload any) events.Draft {
-	b, isResult := payload.([]byte)
-	if !isResult && payload != nil {
-		b, _ = json.Marshal(payload) // of our own making
-	}
-	ref := m.event.Ref()
+// effectDraft is an event about an effect, caused by the event in hand.
+func (c *cell) effectDraft(m *message, w *effectRequest, kind string, payload []byte) events.Draft {
+	d := effectEvent(&m.event, c.name, w.name, w.ordinal, kind, payload)
+	d.Time = c.sys.now()
+	return d
+}
+
+func effectEvent(cause *events.Event, agent, name string, ordinal uint32, kind string, payload []byte) events.Draft {
+	ref := cause.Ref()
 	d := events.Draft{
-		ID: effectID(ref.Digest, c.name, w.ordinal), Stream: c.name, Kind: kind, SchemaVersion: 1, Time: c.sys.now(),
-		Payload: b, Parents: []events.Ref{ref}, Trigger: ref.ID, Correlation: m.event.Correlation,
-		Extensions: map[string]string{extEffect: w.name, extOrdinal: strconv.FormatUint(uint64(w.ordinal), 10)},
+		ID: effectID(ref.Digest, agent, ordinal), Stream: agent, Kind: kind, SchemaVersion: 1,
+		Payload: payload, Parents: []events.Ref{ref}, Trigger: ref.ID, Correlation: cause.Correlation,
+		Extensions: map[string]string{extEffect: name, extOrdinal: strconv.FormatUint(uint64(ordinal), 10)},
 	}
-	if b != nil {
+	if payload != nil {
 		d.ContentType = events.ContentTypeJSON
 	}
 	return d
@@ -193,6 +203,7 @@ func (c *cell) pausedFail(m *message, err error) {
 // effect.
 func (c *cell) askAbout(m *message, w *effectRequest, why string) {
 	c.drop(m)
+	m.doubt = &effectDoubt{Name: w.name, Ordinal: w.ordinal, Key: events.EffectKey(m.event.Digest, c.name, w.name, w.ordinal)}
 	reason := fmt.Sprintf("effect %q is in doubt: %s", w.name, why)
 	c.carryOut(m, supervisor.Directive{Action: supervisor.Park, Attempt: 1, Reason: reason}, reason, "")
 }
@@ -232,11 +243,8 @@ func (s *System) callEffect(c *cell, m *message, w *effectRequest) (d events.Dra
 		case doubt && p.InDoubt == AskInDoubt:
 			return events.Draft{}, true
 		case final, doubt && p.InDoubt == FailInDoubt, call.Attempt >= p.Attempts:
-			reason := err.Error()
-			if len(reason) > maxReason {
-				reason = reason[:maxReason]
-			}
-			return c.effectDraft(m, w, kindEffectFailed, effectPayload{Reason: reason, Attempts: call.Attempt, InDoubt: doubt}), true
+			failed := effectPayload{Reason: err.Error(), Attempts: call.Attempt, InDoubt: doubt}
+			return c.effectDraft(m, w, kindEffectFailed, failed.encode()), true
 		}
 		if !s.pause(p.Backoff.Delay(call.Attempt, s.random())) {
 			return d, false

@@ -49,6 +49,7 @@ func (c *cell) carryOut(m *message, d supervisor.Directive, reason, trace string
 			switch d.Action {
 			case supervisor.Park:
 				c.drop(m)
+				delete(c.retrying, m.retry.ID)
 				m.answer(Outcome{}, &FailedError{Agent: c.name, Event: failure, Attempts: d.Attempt, Reason: reason})
 				c.done(m)
 				c.well.Store(false)
@@ -118,14 +119,18 @@ func (c *cell) failureWrite(m *message, d supervisor.Directive, now time.Time, r
 	w.Events = append(w.Events, events.Draft{
 		Stream: c.name, Kind: kind, SchemaVersion: 1, Time: now, ContentType: events.ContentTypeJSON,
 		Payload: failurePayload{
-			Reason: reason, Attempt: d.Attempt, Action: d.Action.String(), Behaviour: c.b.key(), Why: d.Reason, Stack: trace,
+			Reason: reason, Attempt: d.Attempt, Action: d.Action.String(), Behaviour: c.b.key(), Why: d.Reason, Stack: trace, Effect: m.doubt,
 		}.encode(),
 		Parents: []events.Ref{cause}, Trigger: cause.ID, Correlation: correlation,
 	})
+	if !m.retry.ID.IsZero() {
+		last := &w.Events[len(w.Events)-1]
+		last.Parents = append(last.Parents, m.retry)
+	}
 	if len(w.Events) == 1 {
 		c.sign(w.Events)
 	}
-	if m.kind == kindEvent && d.Action == supervisor.Park {
+	if m.kind == kindEvent && m.retry.ID.IsZero() && d.Action == supervisor.Park {
 		w.Checkpoints = []journal.Checkpoint{c.checkpoint(m.event.Position)}
 	}
 	return w, cause, nil
@@ -149,6 +154,15 @@ type failurePayload struct {
 	Behaviour string `json:"behaviour"`
 	Why       string `json:"why,omitempty"`
 	Stack     string `json:"stack,omitempty"`
+
+	Effect *effectDoubt `json:"effect,omitempty"` // parked because of it
+}
+
+// effectDoubt names an effect of which it is not known whether it happened.
+type effectDoubt struct {
+	Name    string        `json:"name"`
+	Ordinal uint32        `json:"ordinal"`
+	Key     events.Digest `json:"key"`
 }
 
 func (p failurePayload) encode() []byte {

@@ -258,8 +258,12 @@ func TestRetrySucceeds(t *testing.T) {
 		}
 	}
 	ask(t, ref, Add{1})
+	// The id stands for the command that was recorded under it, and no other.
+	if _, err := ref.Ask(within(t), Reserve{"wrong", 77}, actors.WithCommandID(id)); !errors.Is(err, journal.ErrIDConflict) {
+		t.Errorf("another command under the id: %v, want %v", err, journal.ErrIDConflict)
+	}
 	// And what was rejected before is decided again, as it was recorded.
-	out := ask(t, ref, Reserve{"wrong", 77}, actors.WithCommandID(id))
+	out := ask(t, ref, Reserve{"o1", 1}, actors.WithCommandID(id))
 	if len(out.Events) != 2 || out.Duplicate || out.Events[0].Trigger != id || string(out.Events[0].Payload) != `{"Order":"o1","N":1}` {
 		t.Errorf("decided again: %v, duplicate %v", kinds(out.Events), out.Duplicate)
 	}

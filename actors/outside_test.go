@@ -350,3 +350,23 @@ func TestEmbeddingsAnswerOutOfOrder(t *testing.T) {
 		t.Errorf("notes %v", got)
 	}
 }
+
+// That others keep writing to its stream is not a failure of an agent.
+func TestContentionIsNotAFailure(t *testing.T) {
+	j := memory(t)
+	tries := 0
+	a := clerk(func(tu *actors.Turn, _ events.Event) error {
+		if tries++; tries <= 20 {
+			_, err := j.Append(context.Background(), journal.Write{Events: []events.Draft{{Stream: "clerk", Kind: "scribble"}}})
+			return err
+		}
+		return nil
+	})
+	sys := start(t, j, quick(1), a)
+	must(t, a.Spawn(sys, "clerk"))
+	place(t, sys, "o1")
+	settle(t, sys)
+	if got := notes(t, j, "clerk"); !slices.Equal(got, []string{"order o1"}) || tries != 21 {
+		t.Errorf("notes are %v after %d tries: %v", got, tries, kinds(stream(t, j, "clerk")))
+	}
+}

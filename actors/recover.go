@@ -1,8 +1,11 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tokaworks/toka/events"
 )
@@ -17,11 +20,18 @@ func (c *cell) recover() {
 			c.giveUp(fmt.Errorf("agent %q: recover: %w", c.name, err))
 		}
 	}()
-	err = c.fold()
+	requests := map[events.ID]events.Event{}
+	err = c.fold(requests)
 	c.recovered = err == nil
+	for _, id := range slices.SortedFunc(maps.Keys(requests), func(a, b events.ID) int {
+		return cmp.Compare(requests[a].Position, requests[b].Position)
+	}) {
+		request := requests[id]
+		c.takeUp(&request)
+	}
 }
 
-func (c *cell) fold() (err error) {
+func (c *cell) fold(requests map[events.ID]events.Event) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
@@ -45,6 +55,7 @@ func (c *cell) fold() (err error) {
 			return fmt.Errorf("position %d: %w", e.Position, err)
 		}
 		c.version, c.head = e.StreamPosition, e.ID
+		noteRetry(requests, &e)
 		c.reacted = max(c.reacted, c.endOf(&e))
 	}
 	return nil

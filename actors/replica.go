@@ -108,6 +108,13 @@ func (x *Replica) Next(ctx context.Context, e events.Event) ([]Divergence, error
 	if _, ok := commandKind(e.Kind); ok {
 		ds = x.End()
 		x.command(e)
+	} else if e.Kind == kindRetry {
+		ds = x.End() // what was parked may come again
+		for _, p := range e.Parents {
+			if p.ID != e.Trigger && len(x.b.patterns) == 0 {
+				x.open[p.ID] = true
+			}
+		}
 	} else if events.SystemKind(e.Kind) {
 		x.failure(e)
 	} else if !e.Trigger.IsZero() {
@@ -194,7 +201,7 @@ func (x *Replica) begin(ctx context.Context, key string, version uint64) error {
 // failure notes that work is recorded to have failed. It comes again later, on
 // the state as it is then.
 func (x *Replica) failure(e events.Event) {
-	if e.Trigger.IsZero() || strings.HasPrefix(e.Kind, "toka.effect.") {
+	if e.Trigger.IsZero() || strings.HasPrefix(e.Kind, "toka.effect.") || e.Kind == kindUnparked {
 		return
 	}
 	if e.Trigger == x.origin.ID && x.met == 0 {

@@ -25,7 +25,9 @@ func TestStopDrains(t *testing.T) {
 			g.pass()
 		}
 	})
+	reacting := make(chan struct{})
 	keeper := actors.NewAgent("keeper", 1, "order.placed", func(t *actors.Turn, _ events.Event) error {
+		close(reacting)
 		g.pass()
 		if err := stock.Send(t, "apples", Add{2}); err != nil {
 			return err
@@ -48,7 +50,7 @@ func TestStopDrains(t *testing.T) {
 		}()
 	}
 	waiting(t, sys, "apples", n-1) // one is in hand
-	waiting(t, sys, "keeper", 0)
+	soon(t, "the reaction", reacting)
 
 	stopped, again := make(chan error, 1), make(chan error, 1)
 	go func() { stopped <- sys.Stop(within(t)) }()
