@@ -115,7 +115,7 @@ func (b *bus) dispatch(es []events.Event) {
 }
 
 func (b *bus) offer(c *cell, e *events.Event) {
-	if !c.live.Load() || e.Stream == c.name || e.Position <= c.delivered.Load() {
+	if !c.live.Load() || e.Stream == c.name || c.others(e) || e.Position <= c.delivered.Load() {
 		return
 	}
 	b.sys.busy(1)
@@ -244,7 +244,7 @@ func (b *bus) keep(ctx context.Context) {
 
 // wants reports whether one of the agent's patterns matches.
 func (c *cell) wants(e *events.Event) bool {
-	if e.Stream == c.name {
+	if e.Stream == c.name || c.others(e) {
 		return false
 	}
 	for _, p := range c.b.patterns {
@@ -253,6 +253,11 @@ func (c *cell) wants(e *events.Event) bool {
 		}
 	}
 	return false
+}
+
+// others reports whether an event is a timer of another agent's.
+func (c *cell) others(e *events.Event) bool {
+	return e.Stream == timersStream && e.Extensions[extAgent] != c.name
 }
 
 // catchUp reads the journal for an agent from a position until it has come to

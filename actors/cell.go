@@ -48,6 +48,7 @@ type message struct {
 	encoded     events.Draft // the command as its codec wrote it, or a draft to record
 	id          events.ID    // of the command
 	given       bool         // the id is the caller's, so it may have been seen before
+	always      bool         // it is journaled even if it causes nothing
 	causes      []events.Ref
 	correlation string
 

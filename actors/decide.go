@@ -51,7 +51,7 @@ func (c *cell) command(m *message) {
 		}
 		return sealed.Ref(), nil
 	}
-	t := &Turn{agent: c.name, now: now, correlation: m.correlation, cause: cause}
+	t := &Turn{agent: c.name, b: &c.b, now: now, correlation: m.correlation, cause: cause}
 	dec, trace, err := c.run(t, m)
 	if trace != "" {
 		c.fail(m, err.Error(), trace)
@@ -75,7 +75,7 @@ func (c *cell) command(m *message) {
 	}
 	// A command that only sends others is recorded all the same: it is their
 	// cause.
-	if len(t.emitted) == 0 && m.retry.ID.IsZero() && (len(t.sends) == 0 || !m.recorded.ID.IsZero()) {
+	if len(t.emitted)+len(t.timers) == 0 && m.retry.ID.IsZero() && (len(t.sends) == 0 && !m.always || !m.recorded.ID.IsZero()) {
 		c.settle(m, func() { m.answer(Outcome{}, nil); c.sendAll(t.sends) })
 		return
 	}
@@ -140,7 +140,7 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 		return Outcome{}, true, fmt.Errorf("agent %q: command id %s: %w: it is %s in stream %q", c.name, m.id, journal.ErrIDConflict, describe(&e), e.Stream)
 	}
 	var parked error
-	unparked := false
+	unparked, failed := false, false
 	for next, err := range c.sys.j.ReadStream(ctx, c.name, e.StreamPosition) {
 		if err != nil {
 			return Outcome{}, true, err
@@ -150,6 +150,9 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 			var p failurePayload
 			_ = json.Unmarshal(next.Payload, &p) // it is our own; what is missing is only missing
 			parked = &FailedError{Agent: c.name, Event: next.ID, Attempts: p.Attempt, Reason: p.Reason}
+			continue
+		case next.Trigger == e.ID && next.Kind == kindFailed:
+			failed = true
 			continue
 		case next.Trigger == e.ID && !events.SystemKind(next.Kind):
 			parked = nil
@@ -165,7 +168,7 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 	if parked != nil {
 		return Outcome{}, true, parked
 	}
-	if unparked && len(out.Events) == 0 {
+	if (unparked || m.always && !failed) && len(out.Events) == 0 {
 		return Outcome{Duplicate: true}, true, nil
 	}
 	if len(out.Events) == 0 {
@@ -189,7 +192,7 @@ func (c *cell) react(m *message) {
 	}
 	ref := m.event.Ref()
 	t := &Turn{
-		agent: c.name, now: m.event.RecordTime, correlation: m.event.Correlation,
+		agent: c.name, b: &c.b, now: m.event.RecordTime, correlation: m.event.Correlation,
 		cause: func() (events.Ref, error) { return ref, nil }, effects: c.effects(m),
 	}
 	dec, trace, err := c.run(t, m)
@@ -211,7 +214,7 @@ func (c *cell) react(m *message) {
 	case !m.retry.ID.IsZero():
 		// How far the agent has come was stored when the event was parked.
 		c.write(m, t, dec, append(t.emitted, c.unparked(m)), nil, func(journal.Receipt) {})
-	case len(t.emitted) == 0:
+	case len(t.emitted)+len(t.timers) == 0:
 		c.settle(m, func() { c.sendAll(t.sends) })
 	default:
 		c.write(m, t, dec, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
@@ -262,7 +265,7 @@ func (c *cell) run(t *Turn, m *message) (dec decision, trace string, err error) 
 func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, cps []journal.Checkpoint, reply func(journal.Receipt)) {
 	c.sign(drafts)
 	w := journal.Write{
-		Events: drafts, Checkpoints: cps, Authority: authority.System(),
+		Events: append(drafts, t.timers...), Checkpoints: cps, Authority: authority.System(),
 		Expect: map[string]journal.Expected{c.name: c.expect()},
 	}
 	version := c.version + uint64(len(drafts))
@@ -276,7 +279,14 @@ func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, c
 		return
 	}
 	err := c.sys.j.Submit(c.sys.ctx, w, func(r journal.Receipt, err error) {
-		c.settled(p, err, func() { reply(r); c.sendAll(t.sends); c.done(m) })
+		c.settled(p, err, func() {
+			if len(t.timers) > 0 {
+				c.sys.timers.note(r.Events)
+			}
+			reply(r)
+			c.sendAll(t.sends)
+			c.done(m)
+		})
 	})
 	if err != nil {
 		c.dequeue()
@@ -292,7 +302,9 @@ func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, c
 		return
 	}
 	dec.commit()
-	c.version, c.head, c.begun = version, drafts[len(drafts)-1].ID, true
+	if n := len(drafts); n > 0 {
+		c.version, c.head, c.begun = version, drafts[n-1].ID, true
+	}
 }
 
 // expect pins the stream to the very event that the state rests on.
@@ -305,7 +317,7 @@ func (c *cell) expect() journal.Expected {
 
 // sign puts behaviour and version on the first event that the actor journals.
 func (c *cell) sign(drafts []events.Draft) {
-	if c.begun || c.b.name == RecorderName {
+	if c.begun || c.b.name == RecorderName || len(drafts) == 0 {
 		return
 	}
 	d := &drafts[0]

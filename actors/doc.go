@@ -38,6 +38,11 @@
 //     next event (TestEffectBlocksNobody). Other effects than are on record are
 //     reported with both orders (TestEffectsInAnotherOrder), and a replay calls
 //     none.
+//   - A timer is set with the turn that sets it or not at all
+//     (TestTimerIsPartOfTheTurn), survives a restart, makes its actor live and
+//     fires once (TestTimerFiresOnce, TestTimerSurvivesRestarts,
+//     TestTimerOfAResource), by a clock that may be given
+//     (TestTimersFollowTheGivenClock).
 //   - Nothing undurable escapes: a reply, a rejection, a query's answer and a
 //     command to another actor wait until everything they rest on is durable,
 //     and no actor blocks while it waits (TestNothingUndurableEscapes,
@@ -69,8 +74,8 @@
 //
 // Commands are delivered at most once across a crash of the process: what must
 // not be lost is an event. Agents do not react to events of their own stream.
-// Timers, passivation and trees of supervisors
-// are not here yet. The callback of a [Recorder] is called on the journal's
+// Passivation and trees of supervisors are not
+// here yet. A start reads what was set since the oldest open timer. The callback of a [Recorder] is called on the journal's
 // goroutine and must be quick. Mailboxes are bounded for callers from outside; commands
 // between actors are let in above the bound, since a journal's answer must
 // never wait for a mailbox. State must be treated as a value: Decide, Evolve
@@ -90,6 +95,14 @@
 //	                     has to know (see InDoubt)
 //	toka.effect.done     the result of an effect, as JSON
 //	toka.effect.failed   an effect failed: reason, attempts, in_doubt
+//
+// Timers are events of the stream $timers, with the actor's name in the
+// extension tokaagent:
+//
+//	toka.timer.set        key, due, behaviour and what is to come of it
+//	toka.timer.cancelled  key
+//	toka.timer.fired      the command that came of it was dealt with
+//	KIND                  a timer of an agent has fired
 //
 // Events about effects carry the extensions tokaeffect (the name) and
 // tokaordinal (which effect of its reaction, from 0). The id of a result is

@@ -264,8 +264,9 @@ func (s *System) attempt(call EffectCall, deadline time.Duration, f func(context
 		result []byte
 		err    error
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, deadline)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	defer s.opts.AfterFunc(deadline, func() { cancel(context.DeadlineExceeded) })()
 	done := make(chan outcome, 1)
 	go func() {
 		out := outcome{err: errGoexit}
@@ -283,23 +284,23 @@ func (s *System) attempt(call EffectCall, deadline time.Duration, f func(context
 	case <-ctx.Done():
 	}
 	// It was asked to stop; most do.
-	grace := time.NewTimer(deadline)
-	defer grace.Stop()
+	grace := make(chan struct{})
+	defer s.opts.AfterFunc(deadline, func() { close(grace) })()
 	select {
 	case out := <-done:
 		return out.result, out.err
 	case <-s.ctx.Done():
-	case <-grace.C:
+	case <-grace:
 	}
 	return nil, errNoReturn
 }
 
 // pause waits, unless the system is let go first.
 func (s *System) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+	over := make(chan struct{})
+	defer s.opts.AfterFunc(d, func() { close(over) })()
 	select {
-	case <-timer.C:
+	case <-over:
 		return true
 	case <-s.ctx.Done():
 		return false

@@ -26,6 +26,7 @@ type behaviour struct {
 	name     string
 	version  int
 	patterns []events.Pattern // agents: what they react to
+	commands []string         // resources: kinds of the commands that they take
 	runner   func() runner
 }
 

@@ -39,7 +39,7 @@ func (r *Resource[S, C, E]) describe() behaviour {
 	if r.Commands == nil || r.Events == nil || r.Decide == nil || r.Evolve == nil {
 		panic(fmt.Sprintf("actors: resource %q: Commands, Events, Decide and Evolve are needed", r.Name))
 	}
-	return behaviour{name: r.Name, version: r.Version, runner: func() runner { return &resourceRunner[S, C, E]{r: r} }}
+	return behaviour{name: r.Name, version: r.Version, commands: r.Commands.Kinds(), runner: func() runner { return &resourceRunner[S, C, E]{r: r} }}
 }
 
 // Spawn returns a reference to the resource of that name, making it live if

@@ -45,6 +45,12 @@ type Options struct {
 	// Now is the clock of commands. Default time.Now.
 	Now func() time.Time
 
+	// AfterFunc calls f in a goroutine of its own when d has passed on the
+	// clock that Now reads, unless what it returns is called before; that
+	// answers whether it was in time. Backoff, deadlines and timers wait on it.
+	// Default time.AfterFunc.
+	AfterFunc func(d time.Duration, f func()) (stop func() bool)
+
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -57,6 +63,7 @@ type System struct {
 	log      *slog.Logger
 	runtime  *runtime
 	bus      *bus
+	timers   *timers
 
 	ctx    context.Context // ends when the system is let go
 	cancel context.CancelFunc
@@ -106,6 +113,9 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.AfterFunc == nil {
+		opts.AfterFunc = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -115,6 +125,11 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 		cells: map[string]*cell{}, ended: make(chan struct{}), stirred: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.timers = newTimers(s)
+	if err := s.timers.load(); err != nil {
+		s.cancel()
+		return nil, fmt.Errorf("actors: timers: %w", err)
+	}
 	s.bus = newBus(s)
 	s.bus.stop = s.runtime.spawn(s.bus, s.bus.box)
 	s.wg.Add(2)
@@ -252,7 +267,7 @@ func (s *System) random() uint64 { return rand.Uint64() }
 
 // after calls f after d, unless the system is let go first.
 func (s *System) after(d time.Duration, f func()) {
-	time.AfterFunc(d, func() {
+	s.opts.AfterFunc(d, func() {
 		if s.ctx.Err() == nil {
 			f()
 		}
@@ -398,6 +413,7 @@ func (s *System) Stop(ctx context.Context) error {
 	if err == nil {
 		ended.Wait() // otherwise a handler may be hanging, and ends when it returns
 	}
+	s.timers.stop()
 	s.runtime.shutdown()
 	if err != nil {
 		return fmt.Errorf("stop: %d messages were not handled: %w", left, err)
@@ -427,6 +443,7 @@ func (s *System) windUp(ctx context.Context) error {
 	for _, c := range cells {
 		c.control(c.rest)
 	}
+	s.timers.save()
 	if err := s.until(ctx, func() bool { return s.unfinished.Load() == 0 }); err != nil {
 		return err
 	}

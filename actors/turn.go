@@ -15,6 +15,7 @@ import (
 // a divergence.
 type Turn struct {
 	agent string
+	b     *behaviour
 	now   time.Time
 	cause func() (events.Ref, error) // the event or command in hand
 
@@ -23,6 +24,7 @@ type Turn struct {
 	rng     *rand.Rand
 	ids     uint32
 	emitted []events.Draft
+	timers  []events.Draft
 	sends   []send
 	effects *effects // nil where the turn may have none
 	err     error    // from a method that cannot return one
