@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -195,9 +196,17 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		r.bytes += 512 + int64(len(d.Payload)) + 2*int64(len(d.Embedding))
 	}
 	for i := range w.Checkpoints {
-		if err := events.CheckName("checkpoint", w.Checkpoints[i].Name); err != nil {
+		c := &r.checkpoints[i]
+		if err := events.CheckName("checkpoint", c.Name); err != nil {
 			return nil, err
 		}
+		if strings.HasPrefix(c.Name, "$") && !w.Authority.IsSystem() {
+			return nil, fmt.Errorf("checkpoint %q: %w: names that begin with $ belong to the system", c.Name, events.ErrInvalid)
+		}
+		if len(c.State) > MaxCheckpointState {
+			return nil, fmt.Errorf("checkpoint %q: %w: its state has %d bytes; the limit is %d", c.Name, events.ErrInvalid, len(c.State), MaxCheckpointState)
+		}
+		r.bytes += int64(len(c.State))
 	}
 	for i := range w.StateDigests {
 		if err := events.CheckStream(w.StateDigests[i].Stream); err != nil {

@@ -155,7 +155,12 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 	}
 	g.operational = g.operational || len(r.checkpoints)+len(r.stateDigests) > 0
 	for _, c := range r.checkpoints {
-		g.set(textKey(nil, logCheckpoint, c.Name), encodeCheckpoint(c, j.store.epoch))
+		key := textKey(nil, logCheckpoint, c.Name)
+		if c.Delete {
+			g.remove(key)
+			continue
+		}
+		g.set(key, encodeCheckpoint(c, j.store.epoch))
 	}
 	for i, d := range r.stateDigests {
 		d.Position = places[i]
@@ -198,6 +203,13 @@ func (j *Journal) places(r *request) ([]uint64, error) {
 // larger than groupBytes could ever make it.
 func (g *group) set(key, value []byte) {
 	if err := g.batch.Set(key, value, nil); err != nil {
+		panic("journal: batch: " + err.Error())
+	}
+}
+
+// remove takes a key away with the group.
+func (g *group) remove(key []byte) {
+	if err := g.batch.Delete(key, nil); err != nil {
 		panic("journal: batch: " + err.Error())
 	}
 }

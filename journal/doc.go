@@ -36,6 +36,11 @@
 //     TestStreamReadsAreBoundedInBytes); where few events pass a filter by kind
 //     or correlation, the others are not read (TestQuerySkips). A filter by
 //     intent ends where intents are assigned up to.
+//   - A subscription says when it has caught up, and how far it is when its
+//     filter matches nothing (TestFollow). One that is stuck holds up no append
+//     (TestSlowSubscriberHoldsNobodyUp).
+//   - A snapshot that is damaged, or stands on an event that this journal does
+//     not hold there, is not returned (TestSnapshotsThatDoNotFit).
 //   - Indexes are derived: deleting the index directory loses nothing
 //     (TestIndexIsRebuilt), and one of an older version is rebuilt
 //     (TestIndexOfAnOlderVersion).
@@ -88,6 +93,7 @@
 //	'e' position(8)                          record (see package events)
 //	'v' position(8)                          quantised embedding (package intent)
 //	'c' text name                            checkpoint: version(1)=1 epoch(4) position(8) via
+//	                                         or version(1)=2 epoch(4) position(8) text via, state
 //	'g' text stream, stream position(8)      state digest(32), position(8)
 //	'm'                                      format(4)=1 epoch(4) journal id(16)
 //
@@ -102,6 +108,7 @@
 //	'o' text outside id, position(8)         nothing
 //	't' position(8)                          intent id(16), similarity float64(8)
 //	'k' position(8)                          summary of the block that begins there: count(4), Bloom filter
+//	'z' text stream, stream position(8)      snapshot: checksum(16) digest(32) text schema, state
 //	'n'                                      intents: position(8), text name, snapshot
 //	'l' position(8)                          parents of a run of events, packed
 //	'b' block(8) position(8)                 children of a block's events in a generation, packed

@@ -75,6 +75,9 @@ type Options struct {
 	// committer; a writer that finds the queue full waits. Default 64 MiB.
 	QueueBytes int64
 
+	// KeepSnapshots is how many snapshots of a stream are kept. Default 2.
+	KeepSnapshots int
+
 	// Now is the clock of record times. Default time.Now.
 	Now func() time.Time
 
@@ -181,6 +184,9 @@ func Open(dir string, opts Options) (*Journal, error) {
 	}
 	if opts.QueueBytes == 0 {
 		opts.QueueBytes = 64 << 20
+	}
+	if opts.KeepSnapshots <= 0 {
+		opts.KeepSnapshots = 2
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now

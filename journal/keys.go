@@ -29,6 +29,8 @@ const (
 	idxRun     = 'r'
 	idxTree    = 'h'
 
+	idxSnapshot = 'z'
+
 	idxParents  = 'l'
 	idxChildren = 'b'
 

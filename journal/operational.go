@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -49,16 +50,75 @@ func (j *Journal) Checkpoint(ctx context.Context, name string) (Checkpoint, erro
 }
 
 func encodeCheckpoint(c Checkpoint, epoch uint32) []byte {
-	b := binary.BigEndian.AppendUint32([]byte{1}, epoch)
+	version := byte(1)
+	if len(c.State) > 0 {
+		version = 2
+	}
+	b := binary.BigEndian.AppendUint32([]byte{version}, epoch)
 	b = binary.BigEndian.AppendUint64(b, c.Position)
-	return append(b, c.Via...)
+	if version == 2 {
+		b = binary.AppendUvarint(b, uint64(len(c.Via)))
+	}
+	return append(append(b, c.Via...), c.State...)
 }
 
 func decodeCheckpoint(name string, v []byte) (Checkpoint, error) {
-	if len(v) < 13 || v[0] != 1 {
+	if len(v) < 13 || v[0] != 1 && v[0] != 2 {
 		return Checkpoint{}, fmt.Errorf("checkpoint %q: %w: %d bytes", name, ErrCorrupt, len(v))
 	}
-	return Checkpoint{Name: name, Position: binary.BigEndian.Uint64(v[5:]), Via: string(v[13:])}, nil
+	c := Checkpoint{Name: name, Position: binary.BigEndian.Uint64(v[5:])}
+	if v[0] == 1 {
+		c.Via = string(v[13:])
+		return c, nil
+	}
+	n, w := binary.Uvarint(v[13:])
+	if w <= 0 || n > uint64(len(v)-13-w) {
+		return Checkpoint{}, fmt.Errorf("checkpoint %q: %w: %d bytes", name, ErrCorrupt, len(v))
+	}
+	rest := v[13+w:]
+	c.Via, c.State = string(rest[:n]), string(rest[n:])
+	return c, nil
+}
+
+// Checkpoints yields the stored checkpoints whose names begin with prefix, in
+// no order that means anything.
+func (j *Journal) Checkpoints(ctx context.Context, prefix string) iter.Seq2[Checkpoint, error] {
+	return func(yield func(Checkpoint, error) bool) {
+		found, err := j.checkpoints(ctx, prefix)
+		for _, c := range found {
+			if !yield(c, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(Checkpoint{}, err)
+		}
+	}
+}
+
+func (j *Journal) checkpoints(ctx context.Context, prefix string) (found []Checkpoint, err error) {
+	if err := j.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer j.leave()
+	if err := j.holdOperational(ctx); err != nil {
+		return nil, err
+	}
+	defer j.letOperational()
+	err = j.eachLogKey([]byte{logCheckpoint}, []byte{logCheckpoint + 1}, func(key, value []byte) error {
+		n, w := binary.Uvarint(key[1:])
+		if w <= 0 || n != uint64(len(key)-1-w) {
+			return fmt.Errorf("%w: a checkpoint with key %x", ErrCorrupt, key)
+		}
+		name := string(key[1+w:])
+		if !strings.HasPrefix(name, prefix) {
+			return nil
+		}
+		c, err := decodeCheckpoint(name, value)
+		found = append(found, c)
+		return err
+	})
+	return found, err
 }
 
 // StateDigests yields the stored state digests of a stream, in order of stream

@@ -26,7 +26,7 @@ const (
 // error.
 func (j *Journal) Read(ctx context.Context, q Query) iter.Seq2[events.Event, error] {
 	return func(yield func(events.Event, error) bool) {
-		_, _ = j.read(ctx, &q, j.readable(&q), yield)
+		_, _ = j.read(ctx, &q, j.readable(&q), yield, nil)
 	}
 }
 
@@ -40,8 +40,9 @@ func (j *Journal) readable(q *Query) uint64 {
 }
 
 // read yields what q selects up to most. It returns how many it yielded and
-// whether the consumer wants more.
-func (j *Journal) read(ctx context.Context, q *Query, most uint64, yield func(events.Event, error) bool) (n int, more bool) {
+// whether the consumer wants more. passed, if it is not nil, is told now and
+// then up to where everything was yielded.
+func (j *Journal) read(ctx context.Context, q *Query, most uint64, yield func(events.Event, error) bool, passed func(position uint64) bool) (n int, more bool) {
 	r := reader{j: j, q: q, want: q.wants()}
 	if err := j.enter(ctx); err != nil {
 		yield(events.Event{}, err)
@@ -77,6 +78,9 @@ func (j *Journal) read(ctx context.Context, q *Query, most uint64, yield func(ev
 			return n, false
 		}
 		left = rest
+		if passed != nil && !left.empty() && !passed(left.first-1) {
+			return n, false
+		}
 	}
 	return n, true
 }

@@ -112,7 +112,15 @@ type Checkpoint struct {
 	// one too: the consumer had nothing of its own to do up to there. It is how
 	// one dispatcher's checkpoint serves thousands of quiet consumers.
 	Via string
+	// State is whatever else the consumer wants to find again, at most
+	// MaxCheckpointState bytes.
+	State string
+	// Delete takes the checkpoint away instead.
+	Delete bool
 }
+
+// MaxCheckpointState is the most bytes that the state of a checkpoint may have.
+const MaxCheckpointState = 64 << 10
 
 // StateDigest is the digest of an agent's state after the event at a stream
 // position, stored beside the journal so that a replay can compare.
