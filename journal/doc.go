@@ -59,16 +59,25 @@
 //     wait returns ErrFatal, OnFatal is called once, and the journal can be
 //     closed and opened again in the same process (TestStorageFailure,
 //     TestReopenAfterFailure).
+//   - A store whose newest events are missing, or that is an older copy, is
+//     refused, naming what is missing (TestLossIsRefused): where the journal
+//     ends is noted outside of it, at most 100 ms late and exactly by Close
+//     (TestMarkIsExactAfterClose, TestMarkFollows). No power cut makes the mark
+//     refuse a store that lost nothing (TestMarkNeverRefusesFalsely,
+//     TestPowerCut; TestAMarkAheadIsRefused plants the bug).
+//   - Who goes on after a loss begins a new epoch (TestAcceptLoss,
+//     TestAcceptAHole). Cursors of an epoch before it stay valid up to where it
+//     was cut, and those to what was lost are refused (TestAcceptLoss).
 //   - A directory that is held, foreign, newer or not writable is refused by
 //     name and left as it was (TestOpenRefuses).
 //
 // # What it does not do
 //
 // It does not decide anything: behaviour belongs to package actors. It does
-// not order by time. It does not protect against a disk that lies about a
-// sync, nor does it yet notice that the newest part of the log was cut off
-// after the fact: no local store can tell that from a tail that was never
-// synced, and a mark outside the directory is still to come. A damaged byte
+// not order by time. A disk that lies about a sync loses what was acknowledged:
+// the next open tells what is missing, except for what came after the last
+// outside mark, at most 100 ms before. Who rolls back directory and mark
+// together is found out only by a head that was kept elsewhere. A damaged byte
 // in the stored tables is found by checksum or by Verify, never served.
 // A filter by kind or correlation skips what holds nothing for it in blocks of
 // about a thousand events, and reads the blocks that may.
@@ -84,6 +93,10 @@
 //	DIR/HOLDER   the process id of the holder, for error messages
 //	DIR/log/     the log of records and the operational state
 //	DIR/index/   what is derived; deleted and rebuilt at will
+//	DIR.mark     the outside mark; DIR/MARK where that cannot be written
+//
+// The outside mark is text: journal id, epoch, the last position and its record
+// hash, whether the journal was closed, and a checksum.
 //
 // # Keys of the log
 //
@@ -96,6 +109,7 @@
 //	                                         or version(1)=2 epoch(4) position(8) text via, state
 //	'g' text stream, stream position(8)      state digest(32), position(8)
 //	'm'                                      format(4)=1 epoch(4) journal id(16)
+//	'm' epoch(4)                             position(8) after which it began, time(8)
 //
 // # Keys of the index
 //

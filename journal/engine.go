@@ -18,6 +18,8 @@ import (
 // nothing is left to cache blocks in, and each look-up goes to the disk.
 const cacheBytes = 256 << 20
 
+const defaultMemTable = 32 << 20
+
 // engines is what openEngines found or begun.
 type engines struct {
 	log, index *pebble.DB
@@ -61,7 +63,7 @@ func (s *store) openEngines(log *slog.Logger) (e engines) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	e.log, e.err = s.openEngine(logDir, cache, log, func(o *pebble.Options) {
-		o.MemTableSize = 32 << 20
+		o.MemTableSize = defaultMemTable
 		// Records arrive in key order and are never overwritten, so the
 		// tables do not overlap and compaction has nearly nothing to do;
 		// larger tables keep their number small.
@@ -80,7 +82,7 @@ func (s *store) openEngines(log *slog.Logger) (e engines) {
 		// Its keys are scattered, so each compaction out of level 0 rewrites
 		// nearly all of the level below: better seldom and much at once.
 		o.L0CompactionThreshold = 12
-		o.MemTableSize = 32 << 20
+		o.MemTableSize = defaultMemTable
 		o.TargetFileSizes[0] = 16 << 20
 		for i := range o.Levels {
 			o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

@@ -37,6 +37,10 @@ var (
 	// ErrCorrupt: stored bytes are damaged. Run verify; restore from a backup.
 	ErrCorrupt = errors.New("stored data is damaged")
 
+	// ErrLost: the store ends before its outside mark, or is not what the mark
+	// stands for: events that were acknowledged are missing.
+	ErrLost = errors.New("stored events are missing")
+
 	// ErrHeld: another process, or this one, has the journal open.
 	ErrHeld = errors.New("journal is held")
 	// ErrNotJournal: the directory is not a journal.

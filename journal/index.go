@@ -238,6 +238,9 @@ func (j *Journal) recover() error {
 	if err != nil {
 		return err
 	}
+	if last, err = j.holdAgainstMark(last); err != nil {
+		return err
+	}
 	m, ok, err := j.store.loadMark()
 	if err != nil {
 		return err

@@ -92,9 +92,17 @@ type Options struct {
 	// are answered. It must be quick.
 	OnCommit func(Commit)
 
+	// Mark is the file of the outside mark, which notes where the journal ends
+	// so that a store whose newest part is missing is refused. Default: DIR.mark
+	// beside the directory, or DIR/MARK where nothing can be written there. A
+	// journal in memory has none.
+	Mark string
+
 	// Volume is for tests of this module; nil is the operating system's file
 	// system.
 	Volume *disk.Volume
+
+	accept *Acceptance // go on where something is missing, and say what
 
 	sizes sizes
 }
@@ -151,6 +159,7 @@ type Journal struct {
 	blocks    *blocks       // owned by the indexer
 	runs      runs
 	tree      tree
+	window    Window // set by Open
 
 	// operational holds a token while checkpoints and state digests are written
 	// or read: a channel and not a mutex, because a failing write never ends.
@@ -170,8 +179,8 @@ type Journal struct {
 }
 
 // Open opens the journal in dir, creating it unless Options.MustExist is set.
-// Errors wrap ErrHeld, ErrNotJournal, ErrFormat, ErrNoJournal or ErrCorrupt
-// where one of these is the reason.
+// Errors wrap ErrHeld, ErrNotJournal, ErrFormat, ErrNoJournal, ErrLost or
+// ErrCorrupt where one of these is the reason.
 func Open(dir string, opts Options) (*Journal, error) {
 	if opts.Level > LevelMemory {
 		panic("journal: Open: unknown level " + strconv.Itoa(int(opts.Level)))
@@ -224,8 +233,12 @@ func Open(dir string, opts Options) (*Journal, error) {
 	j.clock.now = opts.Now
 	j.mark.init()
 	j.queue.init(opts.QueueBytes)
+	var marks []string
+	if opts.Level != LevelMemory {
+		marks = markPaths(volume.FS, dir, opts.Mark)
+	}
 	var err error
-	j.store, err = openStore(dir, volume, opts.Level, !opts.MustExist || opts.Level == LevelMemory, opts.sizes.memTable, opts.Logger, j.fail)
+	j.store, err = openStore(dir, volume, opts.Level, !opts.MustExist || opts.Level == LevelMemory, marks, opts.sizes.memTable, opts.Logger, j.fail)
 	if err != nil {
 		return nil, err
 	}
@@ -253,6 +266,10 @@ func Open(dir string, opts Options) (*Journal, error) {
 	go j.syncLoop(groups)
 	go j.indexLoop()
 	go j.intent.loop(&j.committed)
+	if len(marks) > 0 {
+		j.committed.Add(1)
+		go j.markLoop()
+	}
 	return j, nil
 }
 
@@ -298,7 +315,11 @@ func (j *Journal) Close() error {
 			// The index has no log of its own: what is in memory goes to its
 			// tables now or is rebuilt at the next start.
 			closed := make(chan error, 1)
-			go func() { closed <- errors.Join(j.store.index.Flush(), j.store.close()) }()
+			go func() {
+				err := j.store.index.Flush()
+				j.closeMark()
+				closed <- errors.Join(err, j.store.close())
+			}()
 			select {
 			case j.closeErr = <-closed:
 			case <-j.failed:
@@ -381,7 +402,7 @@ func (c Cursor) String() string {
 
 // ParseCursor reads EPOCH-POSITION, or a bare POSITION in the journal's own
 // epoch, and returns the position. The error wraps ErrCursor if the cursor
-// points to where this journal has never been.
+// points to where this journal has never been, or to what it has lost.
 func (j *Journal) ParseCursor(s string) (uint64, error) {
 	epochText, positionText, two := strings.Cut(s, "-")
 	if !two {
@@ -392,11 +413,8 @@ func (j *Journal) ParseCursor(s string) (uint64, error) {
 	if err1 != nil || err2 != nil {
 		return 0, fmt.Errorf("cursor %q: write POSITION or EPOCH-POSITION, as in 42 or 1-42", s)
 	}
-	if uint32(epoch) != j.Epoch() {
-		return 0, fmt.Errorf("cursor %q: %w: the journal is in epoch %d; read from a position of that epoch", s, ErrCursor, j.Epoch())
-	}
-	if end := j.Position(); position > end {
-		return 0, fmt.Errorf("cursor %q: %w: it ends at %s; what lay beyond was lost or never was", s, ErrCursor, Cursor{j.Epoch(), end})
+	if err := j.checkCursor(Cursor{uint32(epoch), position}); err != nil {
+		return 0, fmt.Errorf("cursor %q: %w", s, err)
 	}
 	return position, nil
 }

@@ -36,11 +36,15 @@ type store struct {
 	fs    vfs.FS // unguarded: for what happens before and after the engines run
 	guard *disk.Guard
 
-	memTable uint64 // bytes; 0 is the default
+	memTable  uint64 // bytes; 0 is the default
+	unflushed uint64 // bytes that may be in the engine's write-ahead log and not in its tables
+
+	outside markFile
 
 	log, index *pebble.DB
 
 	epoch uint32
+	cuts  []epochCut
 	id    [16]byte // the journal's own id; an index of another journal is not used
 
 	locksMu sync.Mutex
@@ -58,11 +62,18 @@ type store struct {
 // openStore takes hold of dir and opens what is in it, creating it if it is
 // empty and create is set. onFailure is called once if the storage fails after
 // run was called.
-func openStore(dir string, v *disk.Volume, level Level, create bool, memTable uint64, log *slog.Logger, onFailure func(error)) (_ *store, err error) {
+func openStore(dir string, v *disk.Volume, level Level, create bool, marks []string, memTable uint64, log *slog.Logger, onFailure func(error)) (_ *store, err error) {
 	s := &store{dir: dir, fs: v.FS, memTable: memTable, failed: make(chan error, 1), onFailure: onFailure}
+	s.outside.paths = marks
+	s.unflushed = 5 * max(memTable, defaultMemTable)
 	fresh, err := s.inspect(create)
 	if err != nil {
 		return nil, err
+	}
+	if fresh {
+		if err := s.nothingLost(); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -172,19 +183,23 @@ func (s *store) makeDir() error {
 
 // parent returns the directory that path lies in, "" if there is none. In
 // memory, where there is no working directory, that is the root.
-func (s *store) parent(path string) string {
-	d := s.fs.PathDir(path)
+func (s *store) parent(path string) string { return parentDir(s.fs, path) }
+
+func parentDir(fsys vfs.FS, path string) string {
+	d := fsys.PathDir(path)
 	if d == path {
 		return ""
 	}
-	if _, err := s.fs.Stat(d); d == "." && err != nil {
+	if _, err := fsys.Stat(d); d == "." && err != nil {
 		return "/"
 	}
 	return d
 }
 
-func (s *store) syncDir(path string) error {
-	d, err := s.fs.OpenDir(path)
+func (s *store) syncDir(path string) error { return syncDir(s.fs, path) }
+
+func syncDir(fsys vfs.FS, path string) error {
+	d, err := fsys.OpenDir(path)
 	if err != nil {
 		return err
 	}
@@ -305,9 +320,7 @@ func (e *engines) readMeta(dir string) error {
 			return fmt.Errorf("%s: draw an id: %w", dir, err)
 		}
 		e.epoch, e.id = 1, u
-		b := binary.BigEndian.AppendUint32(nil, Format)
-		b = binary.BigEndian.AppendUint32(b, e.epoch)
-		return e.log.Set([]byte{logMeta}, append(b, e.id[:]...), pebble.Sync)
+		return e.log.Set([]byte{logMeta}, encodeMeta(e.epoch, e.id), pebble.Sync)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: read meta: %w", dir, err)
@@ -321,9 +334,16 @@ func (e *engines) readMeta(dir string) error {
 	return nil
 }
 
+func encodeMeta(epoch uint32, id [16]byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, Format)
+	b = binary.BigEndian.AppendUint32(b, epoch)
+	return append(b, id[:]...)
+}
+
 // close closes the engines in good order.
 func (s *store) close() error {
 	err := errors.Join(s.index.Close(), s.log.Close())
+	s.outside.end()
 	s.release()
 	return err
 }
@@ -331,6 +351,7 @@ func (s *store) close() error {
 // abandon lets go of engines that cannot be closed any more: they are cut off
 // from the disk and left to the end of the process.
 func (s *store) abandon() {
+	s.outside.end()
 	s.guard.Abandon()
 	s.release()
 }

@@ -184,6 +184,7 @@ func (v *verifier) record(position uint64, value []byte) {
 	if e.Epoch == 0 || e.Epoch > v.j.store.epoch {
 		v.problem(position, "epoch %d; the journal is in epoch %d", e.Epoch, v.j.store.epoch)
 	}
+	v.checkEpoch(&e)
 	if want := v.streams[e.Stream] + 1; e.StreamPosition != want {
 		v.problem(position, "stream %q: stream position %d where %d was expected", e.Stream, e.StreamPosition, want)
 	}
