@@ -233,7 +233,7 @@ next:
 		}
 		if found.Position == 0 {
 			var err error
-			found.Position, found.Digest, err = j.lookup(p.ID)
+			found.Position, found.Digest, err = j.parent(p)
 			if err != nil {
 				return err
 			}
@@ -453,6 +453,16 @@ func (j *Journal) lookup(id events.ID) (position uint64, digest events.Digest, e
 		return position, digest, nil
 	}
 	return j.indexedID(id)
+}
+
+// parent is lookup that tries first the position that the writer named.
+func (j *Journal) parent(p *events.Ref) (position uint64, digest events.Digest, err error) {
+	if p.Position != 0 {
+		if id, digest := j.tail.at(p.Position); id == p.ID {
+			return p.Position, digest, nil
+		}
+	}
+	return j.lookup(p.ID)
 }
 
 // record reads the record at position, durable or not.

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -28,15 +29,14 @@ const (
 	headCacheSize  = 128 << 10
 )
 
-// generation is a run of consecutive events with ways to find them. Maps go
-// from a hash or stream to 1 + the index of the newest entry with it; entries
-// of equal hash or stream are chained.
+// generation is a run of consecutive events with ways to find them, each to
+// 1 + the index of an entry. Of a stream or outside id it is the newest.
 type generation struct {
 	first   uint64 // position of entries[0]
 	entries []entry
 	parents []uint64 // positions of the entries' parents, those that are in this journal
 
-	ids, payloads map[uint64]uint32
+	ids, payloads slots
 	streams       map[string]uint32
 	outside       map[string][]uint32
 }
@@ -52,10 +52,8 @@ type entry struct {
 	correlation   string
 	place         place
 
-	// 1 + index of the previous entry of the same generation, 0 for none.
-	nextID, nextPayload, prevInStream uint32
-
-	parentsEnd uint32 // where this entry's part of the generation's parents ends
+	prevInStream uint32 // 1 + index of the previous entry of the same stream and generation, 0 for none
+	parentsEnd   uint32 // where this entry's part of the generation's parents ends
 }
 
 func newEntry(e *events.Event) entry {
@@ -69,11 +67,13 @@ func newEntry(e *events.Event) entry {
 	return en
 }
 
-func newGeneration(first uint64, size int) *generation {
+// newGeneration makes room for as many entries as it is thought to get.
+func newGeneration(first uint64, entries int) *generation {
 	return &generation{
 		first:    first,
-		ids:      make(map[uint64]uint32, size),
-		payloads: make(map[uint64]uint32, size),
+		entries:  make([]entry, 0, entries),
+		ids:      newSlots(entries),
+		payloads: newSlots(entries),
 		streams:  make(map[string]uint32),
 		outside:  make(map[string][]uint32),
 	}
@@ -83,15 +83,6 @@ func (g *generation) end() uint64 { return g.first + uint64(len(g.entries)) }
 
 func (g *generation) add(en entry, parents []events.Ref) {
 	n := uint32(len(g.entries)) + 1
-	link := func(m map[uint64]uint32, h uint64) (prev uint32) {
-		prev = m[h]
-		m[h] = n
-		return prev
-	}
-	en.nextID = link(g.ids, idHash(en.id))
-	if !en.payload.IsZero() {
-		en.nextPayload = link(g.payloads, digestHash(en.payload))
-	}
 	en.prevInStream = g.streams[en.stream]
 	g.streams[en.stream] = n
 	if en.outside != "" {
@@ -104,30 +95,73 @@ func (g *generation) add(en entry, parents []events.Ref) {
 	}
 	en.parentsEnd = uint32(len(g.parents))
 	g.entries = append(g.entries, en)
+	g.ids.add(idHash(en.id), n, func(n uint32) uint64 { return idHash(g.entries[n-1].id) })
+	if !en.payload.IsZero() {
+		g.payloads.add(digestHash(en.payload), n, func(n uint32) uint64 { return digestHash(g.entries[n-1].payload) })
+	}
 }
 
 func (g *generation) byID(id events.ID) (position uint64, en *entry) {
-	for n := g.ids[idHash(id)]; n != 0; {
-		en := &g.entries[n-1]
-		if en.id == id {
-			return g.first + uint64(n) - 1, en
-		}
-		n = en.nextID
+	n := g.ids.find(idHash(id), func(n uint32) bool { return g.entries[n-1].id == id })
+	if n == 0 {
+		return 0, nil
 	}
-	return 0, nil
+	return g.first + uint64(n) - 1, &g.entries[n-1]
 }
 
 func (g *generation) byPayload(d events.Digest) (position uint64) {
-	for n := g.payloads[digestHash(d)]; n != 0; n = g.entries[n-1].nextPayload {
-		if g.entries[n-1].payload == d {
-			return g.first + uint64(n) - 1
+	n := g.payloads.find(digestHash(d), func(n uint32) bool { return g.entries[n-1].payload == d })
+	if n == 0 {
+		return 0
+	}
+	return g.first + uint64(n) - 1
+}
+
+// slots finds entries by their hashes: open addressing with linear probing
+// (Knuth, The Art of Computer Programming 3, 6.4, algorithm L), at most half
+// full. A slot holds 1 + the index of an entry, 0 if it is free.
+type slots struct {
+	table []uint32 // a power of two
+	used  int
+}
+
+func newSlots(entries int) slots {
+	return slots{table: make([]uint32, 2<<bits.Len(uint(entries)))}
+}
+
+// find returns the first number with the hash h that is the one looked for, or
+// 0. Other hashes are asked about too.
+func (s *slots) find(h uint64, is func(n uint32) bool) uint32 {
+	for mask := uint64(len(s.table) - 1); ; h++ {
+		if n := s.table[h&mask]; n == 0 || is(n) {
+			return n
 		}
 	}
-	return 0
+}
+
+func (s *slots) add(h uint64, n uint32, hashOf func(n uint32) uint64) {
+	if s.used++; 2*s.used > len(s.table) {
+		old := s.table
+		s.table = make([]uint32, 2*len(old))
+		for _, n := range old {
+			if n != 0 {
+				s.put(hashOf(n), n)
+			}
+		}
+	}
+	s.put(h, n)
+}
+
+func (s *slots) put(h uint64, n uint32) {
+	mask := uint64(len(s.table) - 1)
+	for s.table[h&mask] != 0 {
+		h++
+	}
+	s.table[h&mask] = n
 }
 
 func newTail(first uint64, size int) *tail {
-	return &tail{size: size, gens: []*generation{newGeneration(first, size)}, heads: make(map[string]head), olderHeads: make(map[string]head)}
+	return &tail{size: size, gens: []*generation{newGeneration(first, 0)}, heads: make(map[string]head), olderHeads: make(map[string]head)}
 }
 
 // add takes the next event. Only the committer calls it.
@@ -157,7 +191,7 @@ func (t *tail) full(durable uint64, force bool) *generation {
 	if !force {
 		return nil
 	}
-	t.gens = append(t.gens, newGeneration(g.end(), t.size))
+	t.gens = append(t.gens, newGeneration(g.end(), len(g.entries)))
 	return g
 }
 
@@ -178,6 +212,23 @@ func (t *tail) cacheHead(stream string, h head) {
 		t.heads, t.olderHeads = make(map[string]head), t.heads
 	}
 	t.heads[stream] = h
+}
+
+// at returns the id and digest of the event at a position, durable or not, if
+// the tail holds it.
+func (t *tail) at(position uint64) (id events.ID, digest events.Digest) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, g := range slices.Backward(t.gens) {
+		if position >= g.first {
+			if position < g.end() {
+				en := &g.entries[position-g.first]
+				return en.id, en.digest
+			}
+			break
+		}
+	}
+	return events.ID{}, events.Digest{}
 }
 
 // byID finds an event of the tail, durable or not.

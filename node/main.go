@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -33,10 +34,15 @@ const (
 //
 // A node holds little memory and makes much garbage, so it lets the heap grow
 // further than Go does by default before it collects, unless GOGC says
-// otherwise.
+// otherwise. One of its threads nearly always waits for the disk and for some
+// time keeps a processor of Go's scheduler from the others, so it has one more
+// than Go would give it, unless GOMAXPROCS says otherwise.
 func Main(r *actors.Registry) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
