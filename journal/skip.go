@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -195,10 +196,17 @@ func (j *Journal) recoverBlocks() error {
 		return err
 	}
 	j.blocks.begin(s.first)
-	return j.eachRecord(s.first, j.index.position, func(e events.Event, _ uint64) error {
+	err = j.eachRecord(s.first, j.index.position, func(e events.Event, _ uint64) error {
 		j.blocks.add(e.Kind, e.Correlation)
 		return nil
 	})
+	if errors.Is(err, ErrCorrupt) {
+		// One damaged record is no reason to refuse the rest: the block stays
+		// short, and its record is named by whoever reads it.
+		j.blocks.begin(j.index.position + 1)
+		return nil
+	}
+	return err
 }
 
 // summaryOf returns the summary of the block that holds a position, an empty
