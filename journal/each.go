@@ -19,12 +19,14 @@ import (
 func (j *Journal) Each(ctx context.Context, positions iter.Seq2[uint64, error]) iter.Seq2[events.Event, error] {
 	return func(yield func(events.Event, error) bool) {
 		var want []uint64
-		room := 16 // grows: who stops early has not read much ahead
+		var chunk []events.Event // its memory serves every chunk
+		room := 16               // grows: who stops early has not read much ahead
 		flush := func() bool {
-			for len(want) > 0 {
-				chunk, err := j.each(ctx, want)
-				for _, e := range chunk {
-					if !yield(e, nil) {
+			for left := want; len(left) > 0; left = left[len(chunk):] {
+				var err error
+				chunk, err = j.each(ctx, left, chunk[:0])
+				for i := range chunk {
+					if !yield(chunk[i], nil) {
 						return false
 					}
 				}
@@ -32,7 +34,6 @@ func (j *Journal) Each(ctx context.Context, positions iter.Seq2[uint64, error]) 
 					yield(events.Event{}, err)
 					return false
 				}
-				want = want[len(chunk):]
 			}
 			want = want[:0]
 			room = min(2*room, chunkEvents)
@@ -53,16 +54,16 @@ func (j *Journal) Each(ctx context.Context, positions iter.Seq2[uint64, error]) 
 	}
 }
 
-// each reads events until chunkBytes are full, at least one.
-func (j *Journal) each(ctx context.Context, positions []uint64) (chunk []events.Event, err error) {
+// each adds events to chunk until chunkBytes are full, at least one.
+func (j *Journal) each(ctx context.Context, positions []uint64, chunk []events.Event) (_ []events.Event, err error) {
 	if err := j.enter(ctx); err != nil {
-		return nil, err
+		return chunk, err
 	}
 	defer j.leave()
 	end := j.mark.load()
 	it, err := j.store.log.NewIter(&pebble.IterOptions{LowerBound: []byte{logRecord}, UpperBound: []byte{logRecord + 1}})
 	if err != nil {
-		return nil, fmt.Errorf("log: %w", readError(err))
+		return chunk, fmt.Errorf("log: %w", readError(err))
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	var key [9]byte

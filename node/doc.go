@@ -29,6 +29,8 @@
 //     agent whose behaviour it does not have (TestReplayOfAnUnknownBehaviour).
 //   - A benchmark leaves nothing behind but what --data keeps (TestBenchAppend,
 //     TestBenchAppendKeeps, TestBenchInterrupted).
+//   - Questions about causes are answered as git answers them for its own
+//     history (TestOracle).
 //   - Every command's help shows two examples (TestHelp).
 //
 // # What it does not do

@@ -208,6 +208,14 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node replay":  {"replay --data " + data},
 		"toka-node demo":    {"demo --events 10"},
 
+		"toka-node ancestors":   {"ancestors --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node descendants": {"descendants --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node parents":     {"parents --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node children":    {"children --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node common":      {"common --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291 11ec53f1b5a466407231fdbc67c0cb177062ac00"},
+		"toka-node between":     {"between --data " + data + " 11ec53f1b5a466407231fdbc67c0cb177062ac00 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node heads":       {"heads --data " + data},
+
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
 	}
 	commands(node.Root(), func(c *cobra.Command) {
@@ -275,7 +283,7 @@ func TestReadersCreateNothing(t *testing.T) {
 // An output that cannot be written is an error, not silence.
 func TestOutputFails(t *testing.T) {
 	data := ingested(t)
-	for _, line := range []string{"log -o json", "log", "verify -o json", "ingest " + sample} {
+	for _, line := range []string{"log -o json", "log", "heads", "heads -o ids", "verify -o json", "ingest " + sample} {
 		var errs bytes.Buffer
 		code := node.RunWith(t.Context(), actors.NewRegistry(), append(strings.Fields(line), "--data", data), node.Streams{Out: failing{}, Err: &errs}, nil)
 		if code != node.ExitFailed || !strings.Contains(errs.String(), io.ErrClosedPipe.Error()) {

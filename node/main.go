@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -155,11 +156,13 @@ was not opened.`,
 	})
 	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
+	root.AddCommand(a.causalCommands()...)
 	return root
 }
 
-// withData gives a command the flags that name a journal and an output.
-func (a *app) withData(c *cobra.Command) *cobra.Command {
+// withData gives a command the flags that name a journal and an output; more
+// names outputs besides table and json.
+func (a *app) withData(c *cobra.Command, more ...string) *cobra.Command {
 	// Not StringVar: commands with another default would set each other's.
 	c.Flags().String("data", "./data", "directory of the journal")
 	run := c.RunE
@@ -169,15 +172,17 @@ func (a *app) withData(c *cobra.Command) *cobra.Command {
 		}
 		return run(c, args)
 	}
-	return a.withOutput(c)
+	return a.withOutput(c, more...)
 }
 
-func (a *app) withOutput(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVarP(&a.output, "output", "o", "table", "output: table or json")
+func (a *app) withOutput(c *cobra.Command, more ...string) *cobra.Command {
+	known := append([]string{"table", "json"}, more...)
+	names := strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
+	c.Flags().StringVarP(&a.output, "output", "o", "table", "output: "+names)
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if a.output != "table" && a.output != "json" {
-			return usage("output %q: use table or json", a.output)
+		if !slices.Contains(known, a.output) {
+			return usage("output %q: use %s", a.output, names)
 		}
 		return run(c, args)
 	}
