@@ -18,12 +18,17 @@
 //     takes it outside [delay*(1-Jitter), delay] (TestBackoff,
 //     TestBackoffProperty).
 //   - History is bounded, whatever happens (TestHistoryIsBounded).
+//   - A [Tree] of children is restarted by its strategy: stopped in reverse
+//     order, started in order, each child as it wants to be restarted
+//     (TestStrategies, TestTreeProperty). Beyond its intensity it stops them
+//     all and fails itself (TestTreeFails).
 //
 // # What it does not do
 //
 // It starts no goroutine, reads no clock, draws no random number and does no
-// I/O: package actors carries directives out. Only one-for-one supervision is
-// decided here so far; a failure says nothing about siblings.
+// I/O: package actors carries directives and plans out. A [Policy] answers the
+// failures of one actor and says nothing about siblings; a [Tree] answers the
+// ends of actors.
 //
 // It does not remember more than one message: the tries of a message are
 // counted while no other message fails in between.

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -36,8 +37,8 @@ func (a Action) String() string {
 // default.
 type Policy struct {
 	// MaxRestarts restarts within Window are allowed; the next failure
-	// escalates. A restart that is exactly Window old still counts. Defaults:
-	// 100 within a minute.
+	// escalates. A restart that is exactly Window old still counts. None allows
+	// not one. Defaults: 100 within a minute.
 	MaxRestarts int
 	Window      time.Duration
 
@@ -47,6 +48,9 @@ type Policy struct {
 
 	Backoff Backoff
 }
+
+// None is the MaxRestarts that allows no restart.
+const None = math.MinInt
 
 // Failure is one failed handling of one message.
 type Failure struct {
@@ -85,12 +89,12 @@ type History struct {
 }
 
 // Validate returns an error that names the first field out of range: one that
-// is negative (but Jitter), a Factor below 1 or a Jitter above 1. Check a
+// is negative (but Jitter, and None), a Factor below 1 or a Jitter above 1. Check a
 // policy where it is given: Decide panics on a bad one.
 func (p Policy) Validate() error {
 	switch {
-	case p.MaxRestarts < 0:
-		return fmt.Errorf("supervisor: MaxRestarts is %d; it must not be negative", p.MaxRestarts)
+	case p.MaxRestarts < 0 && p.MaxRestarts != None:
+		return fmt.Errorf("supervisor: MaxRestarts is %d; it must not be negative, except None", p.MaxRestarts)
 	case p.Window < 0:
 		return fmt.Errorf("supervisor: Window is %v; it must not be negative", p.Window)
 	case p.MaxAttempts < 0:
@@ -103,7 +107,7 @@ func (p Policy) withDefaults() Policy {
 	if err := p.Validate(); err != nil {
 		panic(err.Error())
 	}
-	p.MaxRestarts = or(p.MaxRestarts, 100)
+	p.MaxRestarts = max(or(p.MaxRestarts, 100), 0)
 	p.Window = or(p.Window, time.Minute)
 	p.MaxAttempts = or(p.MaxAttempts, 3)
 	return p
