@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -153,8 +154,10 @@ func (b *bus) lag(c *cell) {
 }
 
 // retire lets go of an agent that was given up: what it has not dealt with is
-// there for it when it lives again. It is called on the agent's turn.
-func (b *bus) retire(c *cell) {
+// there for it when it lives again. If gone is not nil, the agent is forgotten,
+// and gone is called when nothing is handed to it any more. It is called on
+// the agent's turn.
+func (b *bus) retire(c *cell, gone func()) {
 	c.retired.Store(true)
 	c.spokenFor = false
 	err := b.sys.j.Submit(b.sys.ctx, journal.Write{Checkpoints: []journal.Checkpoint{c.checkpoint(c.handled.Load())}}, func(journal.Receipt, error) {})
@@ -164,12 +167,33 @@ func (b *bus) retire(c *cell) {
 	_ = b.do(b.sys.ctx, func() {
 		c.live.Store(false)
 		b.detached[c] = true
+		if gone != nil {
+			b.forget(c)
+			gone()
+		}
 	})
+}
+
+func (b *bus) forget(c *cell) {
+	delete(b.members, c)
+	delete(b.detached, c)
+	same := func(o *cell) bool { return o == c }
+	b.pattern = slices.DeleteFunc(b.pattern, same)
+	for _, p := range c.b.patterns {
+		if k, ok := p.Literal(); ok {
+			if b.literal[k] = slices.DeleteFunc(b.literal[k], same); len(b.literal[k]) == 0 {
+				delete(b.literal, k)
+			}
+		}
+	}
 }
 
 // join takes an agent in that has been handed everything up to position. It
 // answers false if the bus is further already.
 func (b *bus) join(c *cell, position uint64) bool {
+	if c.retired.Load() {
+		return true
+	}
 	if b.position.Load() > position {
 		return false
 	}
@@ -189,9 +213,6 @@ func (b *bus) join(c *cell, position uint64) bool {
 				b.literal[k] = append(b.literal[k], c)
 			}
 		}
-	}
-	if c.retired.Load() {
-		return true
 	}
 	delete(b.detached, c)
 	c.live.Store(true)
@@ -282,8 +303,10 @@ func (s *System) catchUp(c *cell, from uint64) {
 			}
 			select {
 			case ok := <-joined:
-				if ok {
+				if ok && !c.retired.Load() {
 					s.caughtUp(c, reached)
+				}
+				if ok {
 					return
 				}
 			case <-s.ctx.Done():
@@ -301,7 +324,10 @@ func (s *System) feed(c *cell, from uint64) (uint64, error) {
 		if err != nil {
 			return from, err
 		}
-		if e.Position > end || c.retired.Load() {
+		if c.retired.Load() {
+			return from, c.stopped()
+		}
+		if e.Position > end {
 			break
 		}
 		if !c.wants(&e) {

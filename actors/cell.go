@@ -124,6 +124,9 @@ type cell struct {
 	retired   atomic.Bool   // it takes no more events: it was given up
 	well      atomic.Bool   // a message was dealt with since the last failure
 
+	failed atomic.Bool // it was given up, and not revived
+	gone   atomic.Bool // it was stopped, and another may be live by its name
+
 	restarts    atomic.Uint64
 	lastFailure atomic.Pointer[string]
 	stop        func()
@@ -172,24 +175,6 @@ func (c *cell) control(f func()) {
 }
 
 func (c *cell) stopped() error { return fmt.Errorf("agent %q: %w", c.name, ErrStopped) }
-
-func (c *cell) query(ctx context.Context) (any, error) {
-	type answer struct {
-		v   any
-		err error
-	}
-	answers := make(chan answer, 1)
-	m := &message{kind: kindQuery, query: func(v any, err error) { answers <- answer{v, err} }}
-	if err := c.post(ctx, m); err != nil {
-		return nil, err
-	}
-	select {
-	case a := <-answers:
-		return a.v, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("agent %q: no answer yet: %w", c.name, context.Cause(ctx))
-	}
-}
 
 // turn handles one message from the mailbox and then whatever has to be
 // handled again. It never panics; if a handler ends the goroutine, the mailbox

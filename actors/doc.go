@@ -63,7 +63,17 @@
 //     TestParkedCommandIsRetried). That others write to its stream is no
 //     failure of an agent (TestContentionIsNotAFailure).
 //     runtime.Goexit in a handler is a failure like any other (TestGoexit).
-//   - At most one activation of a name is live (TestSpawnTwiceIsOneActor).
+//   - At most one activation of a name is live (TestSpawnTwiceIsOneActor), and
+//     an actor that is stopped is gone only when its last position is durable;
+//     a reference makes it live again (TestStopActor). Commands that it did not
+//     come to are dead letters (TestDeadLetters).
+//   - A [Tree] keeps its children alive by its strategy, starts them in order
+//     and stops them in reverse (TestTreeRestartsItsChildren,
+//     TestChildrenEndAsTheyAreMeantTo, TestStopIsInReverse); beyond its
+//     intensity it fails, and at the root that is the end of the system
+//     (TestEscalationEndsAtTheRoot). Watchers are told of every end
+//     (TestLink). An actor that was given up is revived by spawning it, and
+//     misses nothing (TestGivenUpActorIsRevived).
 //   - Behaviours are found by name and version; one that is not registered is
 //     a clear error (TestUnknownBehaviour).
 //   - When the storage fails, whoever waits is told so (TestStorageFailureReachesCallers).
@@ -74,12 +84,12 @@
 //
 // Commands are delivered at most once across a crash of the process: what must
 // not be lost is an event. Agents do not react to events of their own stream.
-// Passivation and trees of supervisors are not
-// here yet. A start reads what was set since the oldest open timer. The callback of a [Recorder] is called on the journal's
-// goroutine and must be quick. Mailboxes are bounded for callers from outside; commands
-// between actors are let in above the bound, since a journal's answer must
-// never wait for a mailbox. State must be treated as a value: Decide, Evolve
-// and whoever asks for it must not change it in place where it is shared.
+// A start reads what was set of timers since the oldest open one. The callback
+// of a [Recorder] is called on the journal's goroutine and must be quick.
+// Mailboxes are bounded for callers from outside; commands between actors are
+// let in above the bound, since a journal's answer must never wait for a
+// mailbox. State must be treated as a value: Decide, Evolve and whoever asks
+// for it must not change it in place where it is shared.
 //
 // # What an actor's stream holds
 //
@@ -103,6 +113,9 @@
 //	toka.timer.cancelled  key
 //	toka.timer.fired      the command that came of it was dealt with
 //	KIND                  a timer of an agent has fired
+//
+// Commands that were accepted and never decided are events of kind
+// toka.agent.deadletter in the stream $deadletters.
 //
 // Events about effects carry the extensions tokaeffect (the name) and
 // tokaordinal (which effect of its reaction, from 0). The id of a result is

@@ -82,7 +82,9 @@ func (c *cell) giveUp(err error) {
 	text := err.Error()
 	c.lastFailure.Store(&text)
 	c.sys.log.Error("agent is given up", "agent", c.name, "err", err)
+	c.failed.Store(true)
 	if len(c.b.patterns) > 0 {
-		c.sys.bus.retire(c)
+		c.sys.bus.retire(c, nil)
 	}
+	c.sys.terminated(Termination{Agent: c.name, Reason: text})
 }

@@ -47,16 +47,21 @@ func (r *Resource[S, C, E]) describe() behaviour {
 // first message. Errors are those of Agent.Spawn; what recovery finds out is
 // the answer to every message.
 func (r *Resource[S, C, E]) Spawn(sys *System, name string) (*Ref[S, C], error) {
-	c, err := sys.spawn(r.describe(), name)
+	b := r.describe()
+	c, err := sys.spawn(b, name)
 	if err != nil {
 		return nil, err
 	}
-	return &Ref[S, C]{cell: c, commands: r.Commands}, nil
+	ref := &Ref[S, C]{address: address{sys: sys, b: b, name: name}, commands: r.Commands}
+	ref.at.Store(c)
+	return ref, nil
 }
 
-// Ref addresses a live resource. It is safe for concurrent use.
+// Ref addresses a resource by its name. If the resource is not live, because
+// it was stopped since, the first message makes it live again. It is safe for
+// concurrent use.
 type Ref[S, C any] struct {
-	cell     *cell
+	address
 	commands events.Codec[C]
 }
 
@@ -86,7 +91,7 @@ func WithCorrelation(id string) CommandOption {
 }
 
 // Name returns the name of the resource, which is its stream.
-func (r *Ref[S, C]) Name() string { return r.cell.name }
+func (r *Ref[S, C]) Name() string { return r.name }
 
 // Ask sends a command and returns what came of it, once that is durable. The
 // error is Decide's if it rejected the command; otherwise it wraps ErrStopped,
@@ -104,14 +109,14 @@ func (r *Ref[S, C]) Ask(ctx context.Context, command C, opts ...CommandOption) (
 		return Outcome{}, err
 	}
 	m.reply = func(out Outcome, err error) { answers <- answer{out, err} }
-	if err := r.cell.post(ctx, m); err != nil {
+	if err := r.post(ctx, m); err != nil {
 		return Outcome{}, err
 	}
 	select {
 	case a := <-answers:
 		return a.out, a.err
 	case <-ctx.Done():
-		return Outcome{}, fmt.Errorf("agent %q: no answer yet: %w; ask again with the same command id to learn the outcome", r.cell.name, context.Cause(ctx))
+		return Outcome{}, fmt.Errorf("agent %q: no answer yet: %w; ask again with the same command id to learn the outcome", r.name, context.Cause(ctx))
 	}
 }
 
@@ -122,15 +127,14 @@ func (r *Ref[S, C]) Tell(ctx context.Context, command C, opts ...CommandOption) 
 	if err != nil {
 		return err
 	}
-	return r.cell.post(ctx, m)
+	return r.post(ctx, m)
 }
 
 // Send sends a command from within a turn. It goes out when the turn is
 // durable, caused by the event in hand, under an id that derives from the
 // cause: a reaction that is repeated after a crash sends the same command.
 func (r *Ref[S, C]) Send(t *Turn, command C) error {
-	to := r.cell
-	return sendFrom(t, r.commands, to.name, command, func(*System) (*cell, error) { return to, nil })
+	return sendFrom(t, r.commands, r.name, command, func(sys *System) (*cell, error) { return sys.reach(r.b, r.name) })
 }
 
 // Send is Ref.Send to the resource of that name, which is made live when the
@@ -162,13 +166,13 @@ func sendFrom[C any](t *Turn, commands events.Codec[C], name string, command C, 
 
 // State returns the state once everything it rests on is durable.
 func (r *Ref[S, C]) State(ctx context.Context) (S, error) {
-	v, err := r.cell.query(ctx)
+	v, err := r.query(ctx)
 	s, _ := v.(S)
 	return s, err
 }
 
 func (r *Ref[S, C]) message(command C, opts []CommandOption) (*message, error) {
-	return newCommand(r.commands, r.cell.name, command, opts)
+	return newCommand(r.commands, r.name, command, opts)
 }
 
 func newCommand[C any](commands events.Codec[C], to string, command C, opts []CommandOption) (*message, error) {

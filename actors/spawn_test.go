@@ -49,7 +49,7 @@ func TestSpawnTwiceIsOneActor(t *testing.T) {
 	if got := len(stream(t, j, "clerk")); got != 1 {
 		t.Errorf("%d reactions to one event", got)
 	}
-	want := []actors.Info{{Name: "apples", Behaviour: "stock/1"}, {Name: "clerk", Behaviour: "clerk/1"}}
+	want := []actors.Info{{Name: "apples", Behaviour: "stock/1", State: "live"}, {Name: "clerk", Behaviour: "clerk/1", State: "live"}}
 	if got := sys.Agents(); !slices.Equal(got, want) {
 		t.Errorf("live are %+v, want %+v", got, want)
 	}

@@ -42,6 +42,11 @@ type Options struct {
 	// on their goroutines.
 	OnProgress func(Progress)
 
+	// OnEnd, if it is not nil, is called once, on a goroutine of its own, when a
+	// supervisor at the root has failed (see Supervise): the system takes
+	// nothing any more, and should be stopped.
+	OnEnd func(error)
+
 	// Now is the clock of commands. Default time.Now.
 	Now func() time.Time
 
@@ -75,6 +80,9 @@ type System struct {
 
 	mu       sync.Mutex
 	cells    map[string]*cell
+	ending   map[string]chan struct{} // actors that are being stopped; closed when they are gone
+	roots    []*Supervisor
+	refusing bool          // a supervisor has failed
 	stopping bool          // nothing is taken from outside any more
 	over     bool          // nothing is started any more
 	ended    chan struct{} // closed when Stop is done
@@ -84,6 +92,8 @@ type System struct {
 	stirred    chan struct{} // closed and replaced when something came to an end
 
 	failure atomic.Pointer[error]
+
+	watching watching
 }
 
 // Start runs a system over an open journal, which stays the caller's to close
@@ -122,7 +132,7 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	s := &System{
 		j: j, registry: r, opts: opts, log: opts.Logger,
 		runtime: newRuntime(opts.Logger), recovering: make(chan struct{}, opts.Recoveries), calling: make(chan struct{}, opts.Effects),
-		cells: map[string]*cell{}, ended: make(chan struct{}), stirred: make(chan struct{}),
+		cells: map[string]*cell{}, ending: map[string]chan struct{}{}, ended: make(chan struct{}), stirred: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.timers = newTimers(s)
@@ -165,11 +175,16 @@ func Publish[T any](ctx context.Context, s *System, stream string, codec events.
 	return es[0], nil
 }
 
-// spawn returns the live actor of a name, making it live if it is not.
+// spawn returns the live actor of a name, making it live if it is not, and
+// reviving it if it was given up.
 func (s *System) spawn(b behaviour, name string) (*cell, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.live(b, name, !s.stopping)
+	c, err := s.live(b, name, !s.stopping && !s.refusing)
+	if err == nil && c.failed.Load() {
+		s.revive(c)
+	}
+	return c, err
 }
 
 // reach is spawn on behalf of an actor, whose commands still go out while the
@@ -187,6 +202,9 @@ func (s *System) live(b behaviour, name string, allowed bool) (*cell, error) {
 	}
 	if _, err := s.registry.find(b.key()); err != nil {
 		return nil, fmt.Errorf("agent %q: %w", name, err)
+	}
+	if _, ok := s.ending[name]; ok {
+		return nil, fmt.Errorf("agent %q: %w: it is being stopped", name, ErrStopped)
 	}
 	if c, ok := s.cells[name]; ok {
 		if c.b.key() != b.key() {
@@ -345,6 +363,7 @@ type Info struct {
 	Name      string `json:"name"`
 	Behaviour string `json:"behaviour"`
 	Mailbox   int    `json:"mailbox"`  // messages that wait
+	State     string `json:"state"`    // live, paused, given up or stopping
 	Restarts  uint64 `json:"restarts"` // failures since it was spawned
 	Failure   string `json:"failure,omitempty"`
 }
@@ -360,10 +379,22 @@ func (s *System) list() []*cell {
 func (s *System) Agents() []Info {
 	s.mu.Lock()
 	cells := s.list()
+	leaving := make([]bool, len(cells))
+	for i, c := range cells {
+		_, leaving[i] = s.ending[c.name]
+	}
 	s.mu.Unlock()
 	out := make([]Info, len(cells))
 	for i, c := range cells {
-		out[i] = Info{Name: c.name, Behaviour: c.b.key(), Mailbox: c.box.depth(), Restarts: c.restarts.Load()}
+		out[i] = Info{Name: c.name, Behaviour: c.b.key(), Mailbox: c.box.depth(), Restarts: c.restarts.Load(), State: "live"}
+		switch {
+		case leaving[i]:
+			out[i].State = "stopping"
+		case c.failed.Load():
+			out[i].State = "given up"
+		case c.box.isGated():
+			out[i].State = "paused"
+		}
 		if p := c.lastFailure.Load(); p != nil {
 			out[i].Failure = *p
 		}
@@ -391,6 +422,14 @@ func (s *System) Stop(ctx context.Context) error {
 	}
 	defer close(s.ended)
 
+	s.mu.Lock()
+	roots := s.roots
+	s.mu.Unlock()
+	for _, sup := range slices.Backward(roots) {
+		if err := sup.Stop(ctx); err != nil {
+			s.log.Error("a supervisor did not stop", "supervisor", sup.tree.Name, "err", err)
+		}
+	}
 	err := s.windUp(ctx)
 	left := s.unfinished.Load()
 	s.mu.Lock()
@@ -400,6 +439,7 @@ func (s *System) Stop(ctx context.Context) error {
 	var ended sync.WaitGroup
 	for _, c := range cells {
 		for _, m := range c.box.drain() {
+			s.dead(c, m, "the system was stopped")
 			c.leave(m, c.stopped())
 		}
 		ended.Add(1)
@@ -415,6 +455,11 @@ func (s *System) Stop(ctx context.Context) error {
 	}
 	s.timers.stop()
 	s.runtime.shutdown()
+	for _, c := range cells {
+		if !c.failed.Load() {
+			s.terminated(Termination{Agent: c.name, Normal: true, Reason: "the system was stopped"})
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("stop: %d messages were not handled: %w", left, err)
 	}
