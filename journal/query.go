@@ -42,6 +42,20 @@ func (q *Query) stream() (name string, none bool) {
 	return q.Agent, none
 }
 
+// Matches reports whether q selects e, but for Limit.
+func (q *Query) Matches(e *events.Event) bool {
+	stream, none := q.stream()
+	switch {
+	case none, stream != "" && e.Stream != stream,
+		e.Position <= q.After, q.Before > 0 && e.Position >= q.Before,
+		!q.Since.IsZero() && e.RecordTime.Before(q.Since),
+		!q.Until.IsZero() && !e.RecordTime.Before(q.Until),
+		!q.Intent.IsZero() && e.Intent.ID != q.Intent:
+		return false
+	}
+	return q.matches(e)
+}
+
 // matches reports whether q selects e by what the way to e does not decide:
 // position, stream and record time are decided by then.
 func (q *Query) matches(e *events.Event) bool {

@@ -1,0 +1,56 @@
+// Package consumer keeps durable, named readers of a journal: each has a
+// filter, knows what it has dealt with across restarts, and is handed what is
+// left until it says that it is done with it.
+//
+//	set, err := consumer.Open(j)
+//	c, err := set.Create(ctx, consumer.Config{Name: "mailer", Query: journal.Query{Kinds: kinds}})
+//	ds, err := c.Fetch(ctx, 16)
+//	err = c.Ack(ctx, ds...)
+//
+// # Guarantees
+//
+//   - Every event that the filter selects is delivered until it is
+//     acknowledged or parked; one whose acknowledgement returned is not
+//     delivered again, whatever happens to the process
+//     (TestCrashesLoseNothing).
+//   - What a handler appends and its acknowledgement are one write: Commit
+//     stores both or neither (TestCommitIsOneWrite).
+//   - A delivery that is not acknowledged in time, or is refused, comes again
+//     after a delay; after so many deliveries it is parked with the reason, as
+//     an event in the stream $consumer.NAME with the failed event as its
+//     parent. A parked event can be listed and delivered again
+//     (TestRedelivery, TestParked). Attempts are on disk before the delivery
+//     is handed out, so an event that ends the process is parked too
+//     (TestAttemptsSurvive).
+//   - A consumer comes forward while its filter selects nothing, and an idle
+//     one costs an append nothing: one reader follows the journal for all of a
+//     set, and one checkpoint speaks for all that are idle
+//     (TestIdleConsumersAreNotWrittenToDisk, TestOneReaderForAll).
+//   - All that open a journal's consumers in one process share one set
+//     (TestOpenIsShared).
+//
+// # What it does not do
+//
+// It does not keep the order of redeliveries, and with several workers no order
+// at all. It does not deliver exactly once: a handler that does its work
+// outside the journal may do it again after a crash; with Commit the work in
+// the journal is done once. What is due again is found when somebody fetches:
+// nothing runs for a consumer that nobody reads. A filter cannot select by
+// intent, which is known only after the event.
+//
+// Events of the system (kinds that begin with toka.) are delivered only where
+// a pattern begins so too, and never those of the consumer's own stream.
+//
+// # What is stored
+//
+// Three kinds of checkpoints (see package journal); they are operational state,
+// inside every backup.
+//
+//	$consumer.config/NAME  state: the configuration, as JSON
+//	$consumer.at/NAME      position: everything selected up to here was delivered
+//	                       state: version(1)=1, then for each delivery that is not
+//	                       settled, in order: uv position, less the one before;
+//	                       uv deliveries; uv due, in Unix milliseconds
+//	$consumer.shared       position: it stands for every consumer whose own
+//	                       checkpoint names it as via and lies before it
+package consumer
