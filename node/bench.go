@@ -32,7 +32,7 @@ func (a *app) benchCommand() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	c.AddCommand(a.benchAppendCommand())
+	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand())
 	return c
 }
 
