@@ -26,6 +26,8 @@ type answer = iter.Seq2[uint64, error]
 
 func (a *app) causalCommands() []*cobra.Command {
 	return []*cobra.Command{
+		a.whyCommand(),
+		a.graphCommand(),
 		a.causalCommand(1, true, &cobra.Command{
 			Use:   "ancestors ID",
 			Short: "List the events that led to one",

@@ -215,6 +215,8 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node common":      {"common --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291 11ec53f1b5a466407231fdbc67c0cb177062ac00"},
 		"toka-node between":     {"between --data " + data + " 11ec53f1b5a466407231fdbc67c0cb177062ac00 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
 		"toka-node heads":       {"heads --data " + data},
+		"toka-node why":         {"why --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node graph":       {"graph --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
 
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
 	}
