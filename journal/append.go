@@ -100,10 +100,11 @@ type request struct {
 
 // slot is what the committer needs to know of an event besides the event.
 type slot struct {
-	vector intent.Vector
-	minted bool   // the id was drawn just now, so it cannot be known
-	hashed bool   // the causal digest is computed
-	holder uint64 // record that holds the payload, if one does
+	vector  intent.Vector
+	minted  bool   // the id was drawn just now, so it cannot be known
+	hashed  bool   // the causal digest is computed
+	foreign bool   // it is imported: parents may be missing
+	holder  uint64 // record that holds the payload, if one does
 }
 
 // expectation is an Expected with its stream.
@@ -140,6 +141,12 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		return nil, fmt.Errorf("append: %w: nothing to store", events.ErrInvalid)
 	}
 	n := len(w.Events)
+	if len(w.Imported) > 0 {
+		if n > 0 || !w.Authority.IsSystem() {
+			return nil, fmt.Errorf("append: %w: imported events come alone and with authority; import them as a bundle", events.ErrInvalid)
+		}
+		n = len(w.Imported)
+	}
 	r := &request{
 		checkpoints:  slices.Clone(w.Checkpoints),
 		stateDigests: slices.Clone(w.StateDigests),
@@ -194,6 +201,11 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 			e.EmbeddingDigest = events.EmbeddingDigest(v.Bytes())
 		}
 		r.bytes += 512 + int64(len(d.Payload)) + 2*int64(len(d.Embedding))
+	}
+	for i := range w.Imported {
+		if err := r.imported(i, &w.Imported[i]); err != nil {
+			return nil, err
+		}
 	}
 	for i := range w.Checkpoints {
 		c := &r.checkpoints[i]

@@ -239,7 +239,9 @@ next:
 			}
 		}
 		if found.Position == 0 {
-			missing = append(missing, p.ID)
+			if p.Position = 0; !r.slots[i].foreign {
+				missing = append(missing, p.ID)
+			}
 			continue next
 		}
 		if !p.Digest.IsZero() && p.Digest != found.Digest {

@@ -26,6 +26,9 @@
 //   - A write is atomic, over all its streams, checkpoints and state digests
 //     (TestWriteIsAtomic). Parents exist or stand earlier
 //     (TestUnknownParent, TestParentInTheSameWrite).
+//   - Imported events keep their ids and digests, which are computed anew; a
+//     parent that is not here stays a reference by digest, and Verify counts
+//     it. Importing again changes nothing (TestImport, TestImportRefuses).
 //   - A payload is stored once, however many events carry it
 //     (TestPayloadIsStoredOnce).
 //   - A subscription sees each event once, in order, with no gap where catching

@@ -24,6 +24,8 @@ type Report struct {
 	Payloads uint64 `json:"payloads"` // distinct, not counting empty ones
 	Streams  uint64 `json:"streams"`
 	OK       bool   `json:"ok"`
+	// Stubs is how many parents of imported events are known by digest only.
+	Stubs uint64 `json:"stubs,omitempty"`
 	// Content is the BLAKE3-256 of the sorted causal digests, in hexadecimal:
 	// equal for two journals that hold the same events, in whatever order.
 	Content string `json:"content"`
@@ -55,7 +57,7 @@ type Problem struct {
 //
 // What is wrong is in the Report; the error is about what kept Verify from
 // looking. It takes 64 bytes of memory for each event and 100 or so for each
-// stream and payload.
+// stream, payload and stub.
 func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64)) (_ Report, err error) {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
@@ -191,7 +193,9 @@ func (v *verifier) record(position uint64, value []byte) {
 	v.streams[e.Stream] = e.StreamPosition
 	for _, p := range e.Parents {
 		switch {
-		case p.Position == 0 || p.Position >= position:
+		case p.Position == 0:
+			v.absent(&e, p)
+		case p.Position >= position:
 			v.problem(position, "parent %s is recorded at position %d, which is not earlier", p.ID, p.Position)
 		case v.digests[p.Position-1] != p.Digest:
 			v.problem(position, "parent %s at position %d has digest %s, recorded %s", p.ID, p.Position, v.digests[p.Position-1].Short(), p.Digest.Short())
@@ -394,6 +398,7 @@ func (v *verifier) streamIndex() error {
 
 func (v *verifier) finish() error {
 	v.report.Streams = uint64(len(v.streams))
+	v.report.Stubs = uint64(len(v.stubs))
 	stats := v.j.Stats()
 	if stats.Position == v.total && stats.Payloads != v.report.Payloads {
 		v.problem(0, "the index counts %d payloads, the log holds %d", stats.Payloads, v.report.Payloads)

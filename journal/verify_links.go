@@ -14,6 +14,7 @@ type linkVerifier struct {
 	children []uint64 // by position - 1: what the children add up to
 	unread   bool     // a record could not be read, so neither could its links
 	damaged  string   // the last damage that was named
+	stubs    map[events.Digest]struct{}
 }
 
 // childSum is what a child adds to its parents' sums. Sums that are equal by
@@ -22,6 +23,18 @@ func childSum(child uint64) uint64 {
 	h := child * 0x9e3779b97f4a7c15
 	h ^= h >> 29
 	return (h * 0xbf58476d1ce4e5b9) ^ h>>32
+}
+
+// absent looks at a parent that is recorded as not being in this journal.
+func (v *verifier) absent(e *events.Event, p events.Ref) {
+	at, err := v.j.find(p.ID)
+	if err != nil || at != 0 && at < e.Position {
+		v.problem(e.Position, "parent %s is recorded as not being here, and is found at position %d (%v)", p.ID, at, err)
+	}
+	if v.stubs == nil {
+		v.stubs = map[events.Digest]struct{}{}
+	}
+	v.stubs[p.Digest] = struct{}{}
 }
 
 func (v *verifier) parents(e *events.Event) {

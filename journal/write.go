@@ -20,6 +20,11 @@ type Write struct {
 	Checkpoints  []Checkpoint
 	StateDigests []StateDigest
 
+	// Imported are events that another journal holds, in place of Events. They
+	// keep their ids and digests and are given places here; parents that are
+	// not in this journal stay references by digest. It takes authority.
+	Imported []events.Event
+
 	// Authority is for this module's own packages; see internal/authority.
 	Authority authority.Token
 }
@@ -132,5 +137,5 @@ type StateDigest struct {
 }
 
 func (w *Write) empty() bool {
-	return len(w.Events) == 0 && len(w.Checkpoints) == 0 && len(w.StateDigests) == 0
+	return len(w.Events) == 0 && len(w.Imported) == 0 && len(w.Checkpoints) == 0 && len(w.StateDigests) == 0
 }
