@@ -28,6 +28,7 @@ func (a *app) causalCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.whyCommand(),
 		a.graphCommand(),
+		a.bundleCommand(),
 		a.causalCommand(1, true, &cobra.Command{
 			Use:   "ancestors ID",
 			Short: "List the events that led to one",

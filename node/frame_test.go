@@ -199,6 +199,7 @@ func TestJSONOutput(t *testing.T) {
 	if r := runOn(t, nil, strings.NewReader(""), "ingest", "--data", empty, "-"); r.code != 0 {
 		t.Fatal(r.err)
 	}
+	carried := filepath.Join(t.TempDir(), "carried.bundle")
 	invocations := map[string][]string{
 		"toka-node version": {"version"},
 		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
@@ -208,15 +209,18 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node replay":  {"replay --data " + data},
 		"toka-node demo":    {"demo --events 10"},
 
-		"toka-node ancestors":   {"ancestors --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
-		"toka-node descendants": {"descendants --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
-		"toka-node parents":     {"parents --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
-		"toka-node children":    {"children --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
-		"toka-node common":      {"common --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291 11ec53f1b5a466407231fdbc67c0cb177062ac00"},
-		"toka-node between":     {"between --data " + data + " 11ec53f1b5a466407231fdbc67c0cb177062ac00 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
-		"toka-node heads":       {"heads --data " + data},
-		"toka-node why":         {"why --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
-		"toka-node graph":       {"graph --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node ancestors":     {"ancestors --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node descendants":   {"descendants --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node parents":       {"parents --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node children":      {"children --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node common":        {"common --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291 11ec53f1b5a466407231fdbc67c0cb177062ac00"},
+		"toka-node between":       {"between --data " + data + " 11ec53f1b5a466407231fdbc67c0cb177062ac00 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node heads":         {"heads --data " + data},
+		"toka-node why":           {"why --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node bundle export": {"bundle export --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291 --out " + carried},
+		"toka-node bundle import": {"bundle import --data " + carried + ".data " + carried},
+		"toka-node bundle verify": {"bundle verify " + carried},
+		"toka-node graph":         {"graph --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
 
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
 	}

@@ -167,7 +167,11 @@ func (a *app) show(e events.Event) {
 		if p.ID == e.Trigger {
 			mark = "  (trigger)"
 		}
-		fmt.Fprintf(t, "%s\t%s  %s  position %d%s\n", name, p.ID, p.Digest.Short(), p.Position, mark)
+		place := fmt.Sprintf("position %d", p.Position)
+		if p.Position == 0 {
+			place = "not in this journal"
+		}
+		fmt.Fprintf(t, "%s\t%s  %s  %s%s\n", name, p.ID, p.Digest.Short(), place, mark)
 	}
 	row("correlation", printable(e.Correlation))
 	row("trace", printable(e.Trace))

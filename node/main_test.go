@@ -20,6 +20,7 @@ import (
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/journal/merkle"
 	"github.com/tokaworks/toka/node"
 )
 
@@ -70,6 +71,13 @@ func TestScripts(t *testing.T) {
 				if snapshot(ts.MkAbs(args[0])) != ts.Getenv(args[1]) {
 					ts.Fatalf("%s has changed", args[0])
 				}
+			},
+			// newkey SECRET PUBLIC: writes a new pair of keys to two files.
+			"newkey": func(ts *testscript.TestScript, _ bool, args []string) {
+				k, err := merkle.NewKey("toka.test")
+				ts.Check(err)
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(k.Secret()+"\n"), 0o600))
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(k.Public()+"\n"), 0o600))
 			},
 			// json FILE: each line is one JSON object.
 			"json": func(ts *testscript.TestScript, _ bool, args []string) {

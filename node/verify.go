@@ -48,6 +48,9 @@ func (a *app) verified(r journal.Report) error {
 			word = "DAMAGED"
 		}
 		fmt.Fprintf(a.streams.Out, "%s: %d events, %d payloads, %d streams\ncontent %s\n", word, r.Events, r.Payloads, r.Streams, r.Content)
+		if r.Stubs > 0 {
+			fmt.Fprintf(a.streams.Out, "%d parents known by digest only: they were imported without\n", r.Stubs)
+		}
 		for _, p := range r.Problems {
 			if p.Position > 0 {
 				fmt.Fprintf(a.streams.Out, "  position %d: %s\n", p.Position, p.What)

@@ -1,0 +1,207 @@
+package bundle
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/zeebo/blake3"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal/merkle"
+)
+
+// ErrBundle is wrapped by every error about bytes that are no bundle, or not
+// the one that was exported.
+var ErrBundle = errors.New("not a sound bundle")
+
+// Part of the format; doc.go draws it.
+const (
+	magic = "toka bundle 1\n"
+
+	frameHead  = 'h'
+	frameEvent = 'e'
+	frameProof = 'p'
+	frameEnd   = 'z'
+
+	maxHead  = 64 << 10
+	maxEvent = events.MaxPayload + 64<<10 // a record without its payload stays below 64 KiB
+	maxProof = 64 * 32
+)
+
+func bad(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrBundle, fmt.Sprintf(format, args...))
+}
+
+// frameWriter writes frames and hashes what it writes.
+type frameWriter struct {
+	w    *bufio.Writer
+	hash *blake3.Hasher
+	head []byte
+}
+
+func newFrameWriter(w io.Writer) *frameWriter {
+	f := &frameWriter{w: bufio.NewWriterSize(w, 64<<10), hash: blake3.New()}
+	f.write([]byte(magic))
+	return f
+}
+
+// write leaves errors to Flush, as a bufio.Writer does.
+func (f *frameWriter) write(b []byte) {
+	_, _ = f.hash.Write(b)
+	_, _ = f.w.Write(b)
+}
+
+func (f *frameWriter) frame(kind byte, body []byte) {
+	f.head = binary.AppendUvarint(append(f.head[:0], kind), uint64(len(body)))
+	f.write(f.head)
+	f.write(body)
+}
+
+func (f *frameWriter) end(events uint64) error {
+	var before [32]byte
+	f.hash.Sum(before[:0])
+	f.frame(frameEnd, appendEnd(nil, events, before))
+	return f.w.Flush()
+}
+
+// appendEnd appends the body of the last frame.
+func appendEnd(b []byte, events uint64, before [32]byte) []byte {
+	b = binary.AppendUvarint(b, events)
+	return append(b, before[:]...)
+}
+
+// frameReader reads frames and hashes all that is before the one at hand.
+type frameReader struct {
+	r      *bufio.Reader
+	hash   *blake3.Hasher
+	offset int64 // of the frame at hand
+	next   int64 // of the one after it
+	before [32]byte
+	body   bytes.Buffer
+}
+
+func newFrameReader(r io.Reader) (*frameReader, error) {
+	f := &frameReader{r: bufio.NewReaderSize(r, 64<<10), hash: blake3.New(), next: int64(len(magic))}
+	b := make([]byte, len(magic))
+	if _, err := io.ReadFull(f.r, b); err != nil && !short(err) {
+		return nil, err
+	}
+	if string(b) != magic {
+		return nil, bad("it does not begin with %q", magic)
+	}
+	_, _ = f.hash.Write(b)
+	return f, nil
+}
+
+func short(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// frame reads the next frame. body is valid until the next call. Memory grows
+// with what is there, not with what a length claims.
+func (f *frameReader) frame() (kind byte, body []byte, err error) {
+	f.offset = f.next
+	var head [1 + binary.MaxVarintLen64]byte
+	n := 0
+	for done := false; !done; n++ {
+		if n == len(head) {
+			return 0, nil, f.bad("a length that is none")
+		}
+		if head[n], err = f.r.ReadByte(); err != nil {
+			return 0, nil, f.failed(err)
+		}
+		done = n > 0 && head[n] < 0x80
+	}
+	kind = head[0]
+	size, w := binary.Uvarint(head[1:n])
+	if w != n-1 || w > 1 && head[n-1] == 0 {
+		return 0, nil, f.bad("a length that is none")
+	}
+	most := uint64(0)
+	switch kind {
+	case frameHead:
+		most = maxHead
+	case frameEvent:
+		most = maxEvent
+	case frameProof:
+		most = maxProof
+	case frameEnd:
+		most = binary.MaxVarintLen64 + 32
+	default:
+		return 0, nil, f.bad("a frame of unknown kind %q", kind)
+	}
+	if size > most {
+		return 0, nil, f.bad("a frame %q of %d bytes; the most is %d", kind, size, most)
+	}
+	f.body.Reset()
+	if _, err := io.CopyN(&f.body, f.r, int64(size)); err != nil {
+		return 0, nil, f.failed(err)
+	}
+	body = f.body.Bytes()
+	f.hash.Sum(f.before[:0])
+	_, _ = f.hash.Write(head[:n])
+	_, _ = f.hash.Write(body)
+	f.next += int64(n) + int64(size)
+	return kind, body, nil
+}
+
+// ended checks that nothing follows.
+func (f *frameReader) ended() error {
+	switch _, err := f.r.ReadByte(); {
+	case err == nil:
+		return bad("bytes follow its end at byte %d", f.next)
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+func (f *frameReader) failed(err error) error {
+	if short(err) {
+		return bad("it ends within the frame at byte %d", f.offset)
+	}
+	return err
+}
+
+func (f *frameReader) bad(format string, args ...any) error {
+	return bad("at byte %d: %s", f.offset, fmt.Sprintf(format, args...))
+}
+
+// appendEvent appends the body of an event's frame.
+func appendEvent(b []byte, e *events.Event) []byte {
+	b = binary.AppendUvarint(b, e.Position)
+	return events.AppendRecord(b, e, 0)
+}
+
+// parseEvent reads what appendEvent wrote and computes its digests anew.
+func parseEvent(b []byte) (events.Event, error) {
+	position, n := binary.Uvarint(b)
+	if n <= 0 || n > 1 && b[n-1] == 0 || position == 0 {
+		return events.Event{}, errors.New("an event without a position")
+	}
+	e, payloadAt, err := events.CheckRecord(position, b[n:])
+	if err == nil && payloadAt != 0 {
+		err = fmt.Errorf("position %d: the payload is not with the event", position)
+	}
+	return e, err
+}
+
+func appendProof(b []byte, proof []merkle.Hash) []byte {
+	for i := range proof {
+		b = append(b, proof[i][:]...)
+	}
+	return b
+}
+
+func parseProof(b []byte) ([]merkle.Hash, error) {
+	if len(b)%32 != 0 {
+		return nil, fmt.Errorf("a proof of %d bytes", len(b))
+	}
+	proof := make([]merkle.Hash, len(b)/32)
+	for i := range proof {
+		proof[i] = merkle.Hash(b[i*32:])
+	}
+	return proof, nil
+}
