@@ -31,8 +31,8 @@
 //     TestBenchAppendKeeps, TestBenchInterrupted).
 //   - Questions about causes are answered as git answers them for its own
 //     history (TestOracle).
-//   - A bundle is a new file or none, never half of one; one that is not sound
-//     is damage (TestScripts).
+//   - A bundle that is not sound is damage, and nothing of it is stored
+//     (TestScripts).
 //   - Every command's help shows two examples (TestHelp).
 //
 // # What it does not do
