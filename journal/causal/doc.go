@@ -37,6 +37,6 @@
 // is not in this journal. It
 // does not order by time. It keeps nothing between two questions.
 //
-// Heads and Since look at the links of every event in question: some three
-// bytes for each, read in order, and no events.
+// Heads looks at the links of every event in question, read in order: some five
+// bytes for an event with two parents, and no events.
 package causal
