@@ -28,6 +28,7 @@ type behaviour struct {
 	patterns []events.Pattern // agents: what they react to
 	commands []string         // resources: kinds of the commands that they take
 	runner   func() runner
+	command  func(events.Draft) (any, error) // resources: reads a command; see System.Command
 }
 
 func (b *behaviour) key() string { return b.name + "/" + strconv.Itoa(b.version) }

@@ -39,7 +39,14 @@ func (r *Resource[S, C, E]) describe() behaviour {
 	if r.Commands == nil || r.Events == nil || r.Decide == nil || r.Evolve == nil {
 		panic(fmt.Sprintf("actors: resource %q: Commands, Events, Decide and Evolve are needed", r.Name))
 	}
-	return behaviour{name: r.Name, version: r.Version, commands: r.Commands.Kinds(), runner: func() runner { return &resourceRunner[S, C, E]{r: r} }}
+	return behaviour{
+		name: r.Name, version: r.Version, commands: r.Commands.Kinds(),
+		runner: func() runner { return &resourceRunner[S, C, E]{r: r} },
+		command: func(d events.Draft) (any, error) {
+			v, err := r.Commands.Decode(events.Event{Kind: d.Kind, SchemaVersion: d.SchemaVersion, ContentType: d.ContentType, Payload: d.Payload})
+			return v, err
+		},
+	}
 }
 
 // Spawn returns a reference to the resource of that name, making it live if
@@ -99,24 +106,29 @@ func (r *Ref[S, C]) Name() string { return r.name }
 // context's error. When the context ends while the command is on its way, its
 // outcome is unknown: ask again with the same WithCommandID.
 func (r *Ref[S, C]) Ask(ctx context.Context, command C, opts ...CommandOption) (Outcome, error) {
+	m, err := r.message(command, opts)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return r.ask(ctx, m)
+}
+
+// ask posts a command and waits for its outcome.
+func (a *address) ask(ctx context.Context, m *message) (Outcome, error) {
 	type answer struct {
 		out Outcome
 		err error
 	}
 	answers := make(chan answer, 1)
-	m, err := r.message(command, opts)
-	if err != nil {
-		return Outcome{}, err
-	}
 	m.reply = func(out Outcome, err error) { answers <- answer{out, err} }
-	if err := r.post(ctx, m); err != nil {
+	if err := a.post(ctx, m); err != nil {
 		return Outcome{}, err
 	}
 	select {
-	case a := <-answers:
-		return a.out, a.err
+	case got := <-answers:
+		return got.out, got.err
 	case <-ctx.Done():
-		return Outcome{}, fmt.Errorf("agent %q: no answer yet: %w; ask again with the same command id to learn the outcome", r.name, context.Cause(ctx))
+		return Outcome{}, fmt.Errorf("agent %q: no answer yet: %w; ask again with the same command id to learn the outcome", a.name, context.Cause(ctx))
 	}
 }
 
