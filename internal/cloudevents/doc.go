@@ -1,6 +1,7 @@
 // Package cloudevents reads and writes events as CloudEvents 1.0 in the JSON
 // format, one object a line: [Reader] takes lines from plain or compressed
-// input, [Parse] makes a draft of a line, [Append] writes an event as a line.
+// input, [Parse] makes a draft of a line, [ParseBatch] drafts of an array,
+// [Append] writes an event as a line.
 //
 //	source            the stream, which is the agent's name
 //	id                stored as extension outsideid; the event's own id is
@@ -50,7 +51,7 @@
 // stays empty. It does not check tokahash: a line carries an event's content
 // and not the digests of its parents, so it proves nothing by itself. It does
 // not carry schema version, trigger or subject key; use a bundle to move events
-// as they are. It does not read batches. Where the CloudEvents JSON format lets
+// as they are. Where the CloudEvents JSON format lets
 // a null stand for an absent attribute, it is refused here: whether it was
 // meant as a value cannot be told.
 package cloudevents

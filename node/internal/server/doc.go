@@ -1,0 +1,31 @@
+// Package server serves a journal and its agents over HTTP: on a network
+// address, behind checks of host, origin and token, and on a unix socket for
+// who owns the machine.
+//
+// The interface is described at /openapi.json and /openapi.yaml by the
+// program itself. Events are CloudEvents 1.0 both ways. Errors are problem
+// documents (RFC 9457) with a stable code.
+//
+// # Guarantees
+//
+//   - An append is answered when it is durable; sent again it is answered with
+//     the same events, and the status tells which of the two it was
+//     (TestAppend, TestAppendAgain). A batch is stored whole or not at all
+//     (TestAppendBatch).
+//   - A route that is in no table is not served, and every route needs the
+//     scope that its row names (TestMatrix).
+//   - A request for a foreign host, from a foreign origin, without a token
+//     where one is needed, or too large is answered with 4xx before anything
+//     looks at it (TestMatrix, TestMalformed).
+//   - A reader of the stream sees every event after its cursor once and in
+//     order, also when it comes back (TestStreamResumes). One that is too slow
+//     is told where it stands and let go, and holds nobody up (TestSlowReader).
+//   - While the disk is nearly full, appends are refused with 507 and reads go
+//     on (TestLowSpace).
+//
+// # What it does not do
+//
+// It does not open or close the journal, and it knows no flags. It does not
+// show payloads in its log. A token is no protection on a network that can be
+// listened to: use TLS.
+package server

@@ -1,0 +1,276 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/node/internal/server/auth"
+)
+
+type liveInput struct {
+	filter
+	LastEventID string `header:"Last-Event-ID" doc:"Goes before after; browsers send it when they come back" required:"false"`
+	Gap         uint64 `query:"gap" doc:"Rather than to fall more events behind than this, be told of the gap and go on at the end; 0 misses nothing"`
+	Limit       int    `query:"limit" doc:"End after so many events; 0 does not end" minimum:"0"`
+}
+
+func (s *Server) liveRoutes() {
+	op := huma.Operation{
+		Method: http.MethodGet, Path: "/v1/events/stream", OperationID: "follow-events", Tags: []string{"events"},
+		Summary: "Follow events as they become durable",
+		Description: "Server-sent events. Each has the cursor as its id and a CloudEvent as its data; a quiet stream repeats its cursor now and then. " +
+			"Without a cursor it begins at the end. Named events are the stream's own: toka.start, toka.gap (what was passed over), toka.end (why it ends; come back with the cursor).",
+		Responses: map[string]*huma.Response{"200": {Description: "The stream", Content: map[string]*huma.MediaType{
+			"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
+		}}},
+	}
+	operation(s, auth.Read, op, s.live)
+}
+
+// selection is what a reader gets: what it asked for of what its token covers.
+type selection struct {
+	q   journal.Query
+	who *auth.Principal
+}
+
+func (f *selection) matches(e *events.Event) bool {
+	if f.q.Stream != "" && f.q.Stream != e.Stream {
+		return false
+	}
+	if len(f.q.Kinds) > 0 {
+		found := false
+		for i := 0; i < len(f.q.Kinds) && !found; i++ {
+			found = f.q.Kinds[i].Match(e.Kind)
+		}
+		if !found {
+			return false
+		}
+	}
+	return f.who.Covers(e.Stream, e.Kind)
+}
+
+func (s *Server) live(ctx context.Context, n *Node, in *liveInput) (*huma.StreamResponse, error) {
+	if in.LastEventID != "" {
+		in.After = in.LastEventID
+	}
+	q, err := in.query(n.Journal)
+	if err != nil {
+		return nil, err
+	}
+	if err := coversQuery(ctx, &q); err != nil {
+		return nil, err
+	}
+	if in.After == "" {
+		q.After = n.Journal.Position()
+	}
+	release, ok := hold(s.limits.streams)
+	if !ok {
+		p := problem(http.StatusServiceUnavailable, "busy", fmt.Sprintf("%d readers follow already", cap(s.limits.streams)))
+		p.retryAfter = 5
+		return nil, p
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer release()
+		r, w := humago.Unwrap(hc)
+		l := &reader{
+			s: s, j: n.Journal, r: r, w: w, rc: http.NewResponseController(w),
+			sel: selection{q, principal(ctx)}, position: q.After, gap: in.Gap, left: in.Limit, endless: in.Limit == 0,
+		}
+		s.counters.streams.Add(1)
+		defer s.counters.streams.Add(-1)
+		l.run(r.Context())
+	}}, nil
+}
+
+// reader is one stream. It belongs to the goroutine of its request.
+type reader struct {
+	s  *Server
+	j  *journal.Journal
+	r  *http.Request
+	w  http.ResponseWriter
+	rc *http.ResponseController
+
+	sel      selection
+	position uint64 // everything up to here was sent or passed over
+	gap      uint64
+	left     int // events to send, unless endless
+	endless  bool
+	buf      []byte
+	frames   [][]byte
+}
+
+// errLimit ends a stream that has sent what was asked for.
+var errLimit = errors.New("the limit is reached")
+
+func (l *reader) run(ctx context.Context) {
+	h := l.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	// The server's deadlines are for requests that end.
+	_ = l.rc.SetReadDeadline(time.Time{})
+	if err := l.write([]byte("retry: 2000\n" + l.named("toka.start", nil))); err != nil {
+		return
+	}
+	hub := &l.s.hub
+	hub.join(l.j)
+	defer hub.leave()
+	err := l.follow(ctx, hub)
+	reason := ""
+	switch {
+	case errors.Is(err, errLimit):
+		reason = "limit"
+	case errors.Is(err, errEnding), errors.Is(err, journal.ErrClosed):
+		reason = "stopping"
+	case errors.Is(err, journal.ErrFatal):
+		reason = "storage-failed"
+	case errors.Is(err, journal.ErrCorrupt):
+		reason = "damaged"
+	}
+	if p, ok := errors.AsType[*Problem](err); ok {
+		reason = p.Code
+	}
+	if reason != "" {
+		_ = l.write([]byte(l.named("toka.end", map[string]any{"reason": reason})))
+	}
+}
+
+var errEnding = errors.New("the node is stopping")
+
+func (l *reader) follow(ctx context.Context, hub *hub) error {
+	beat := time.NewTicker(l.s.opts.Heartbeat)
+	defer beat.Stop()
+	for {
+		if end := l.j.Position(); l.gap > 0 && end > l.position && end-l.position > l.gap {
+			from := l.position
+			l.position = end
+			text := l.named("toka.gap", map[string]any{"after": l.at(from), "until": l.at(end)})
+			if err := l.write([]byte(text)); err != nil {
+				return err
+			}
+		}
+		b := hub.after(l.position, &l.sel, l.left, l.frames[:0])
+		l.frames = b.frames
+		switch {
+		case b.behind:
+			if err := l.catchUp(ctx); err != nil {
+				return err
+			}
+			continue
+		case b.next > l.position:
+			if err := l.send(b.frames, b.next); err != nil {
+				return err
+			}
+			continue
+		case b.err != nil:
+			return b.err
+		}
+		select {
+		case <-b.moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.s.ending:
+			return errEnding
+		case <-beat.C:
+			if _, refused := l.s.identify(l.r); refused != nil && l.sel.who.ID != "" {
+				return refused // revoked or expired meanwhile
+			}
+			if err := l.write([]byte("id: " + l.at(l.position) + "\n: heartbeat\n\n")); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// catchUp sends a chunk from the journal itself.
+func (l *reader) catchUp(ctx context.Context) error {
+	select {
+	case <-l.s.ending:
+		return errEnding
+	default:
+	}
+	q := l.sel.q
+	q.After = l.position
+	end := l.j.Position()
+	l.buf = l.buf[:0]
+	var n int
+	var next uint64
+	full := false
+	for e, err := range l.j.Read(ctx, q) {
+		if err != nil {
+			return err
+		}
+		next = e.Position
+		if l.sel.who.Covers(e.Stream, e.Kind) {
+			l.buf = appendFrame(l.buf, &e)
+			n++
+		}
+		if len(l.buf) >= maxChunk || !l.endless && n == l.left {
+			full = true
+			break
+		}
+	}
+	if !full {
+		next = max(next, end)
+	}
+	return l.sent(l.write(l.buf), n, next)
+}
+
+func (l *reader) send(frames [][]byte, next uint64) error {
+	l.buf = l.buf[:0]
+	for _, f := range frames {
+		l.buf = append(l.buf, f...)
+	}
+	return l.sent(l.write(l.buf), len(frames), next)
+}
+
+func (l *reader) sent(err error, n int, next uint64) error {
+	if err != nil {
+		return err
+	}
+	l.position = next
+	l.left -= n
+	if !l.endless && l.left <= 0 {
+		return errLimit
+	}
+	return nil
+}
+
+// write sends b, or fails if the reader does not take it in time.
+func (l *reader) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_ = l.rc.SetWriteDeadline(time.Now().Add(l.s.opts.Patience))
+	if _, err := l.w.Write(b); err != nil {
+		return err
+	}
+	return l.rc.Flush()
+}
+
+func (l *reader) at(position uint64) string {
+	return journal.Cursor{Epoch: l.j.Epoch(), Position: position}.String()
+}
+
+// named returns an event of the stream's own. It carries the cursor, so that a
+// reader that saw nothing else can come back too.
+func (l *reader) named(name string, data map[string]any) string {
+	if data == nil {
+		data = map[string]any{}
+	}
+	data["cursor"] = l.at(l.position)
+	text, err := json.Marshal(data)
+	if err != nil {
+		panic("server: " + err.Error()) // texts and numbers
+	}
+	return "id: " + l.at(l.position) + "\nevent: " + name + "\ndata: " + string(text) + "\n\n"
+}

@@ -1,0 +1,251 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/cloudevents"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/node/internal/server/auth"
+)
+
+// maxPage bounds the bytes of payload in one answer; the rest is at the next
+// cursor.
+const maxPage = 8 << 20
+
+// CloudEvent describes events on the wire; they are written by package
+// cloudevents.
+type CloudEvent struct {
+	_ struct{} `json:"-" additionalProperties:"true"`
+
+	SpecVersion     string `json:"specversion" enum:"1.0"`
+	ID              string `json:"id"`
+	Source          string `json:"source" doc:"The stream"`
+	Type            string `json:"type" doc:"The kind: tokens separated by dots" example:"order.placed"`
+	Time            string `json:"time,omitempty" format:"date-time"`
+	DataContentType string `json:"datacontenttype,omitempty"`
+	Data            any    `json:"data,omitempty"`
+	DataBase64      string `json:"data_base64,omitempty"`
+	CorrelationID   string `json:"correlationid,omitempty"`
+	TraceParent     string `json:"traceparent,omitempty"`
+	TokaParents     string `json:"tokaparents,omitempty" doc:"Causes, separated by spaces"`
+	TokaEmbedding   string `json:"tokaembedding,omitempty" doc:"Only on the way in"`
+	TokaID          string `json:"tokaid,omitempty" doc:"The event's own id, where id is the one it came with"`
+	TokaHash        string `json:"tokahash,omitempty" doc:"The causal digest"`
+	TokaIntent      string `json:"tokaintent,omitempty"`
+	Sequence        string `json:"sequence,omitempty" doc:"The position, as 20 digits"`
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// filter selects events. All that is given must hold.
+type filter struct {
+	Stream string   `query:"stream" doc:"Only this stream" maxLength:"256"`
+	Kind   []string `query:"kind,explode" doc:"Only kinds that one of these matches: dot tokens, * for one, > for the rest" maxItems:"64"`
+	After  string   `query:"after" doc:"Only events after this cursor: EPOCH-POSITION, or a bare position" example:"1-42" maxLength:"64"`
+}
+
+func (f *filter) query(j *journal.Journal) (q journal.Query, err error) {
+	if f.Stream != "" {
+		if err := events.CheckStream(f.Stream); err != nil {
+			return q, err
+		}
+	}
+	q.Stream = f.Stream
+	for _, k := range f.Kind {
+		p, err := events.ParsePattern(k)
+		if err != nil {
+			return q, err
+		}
+		q.Kinds = append(q.Kinds, p)
+	}
+	if f.After != "" {
+		if q.After, err = j.ParseCursor(f.After); err != nil {
+			return q, asCursor(f.After, err)
+		}
+	}
+	return q, nil
+}
+
+// asCursor tells a cursor that is none from one of another history.
+func asCursor(text string, err error) error {
+	if strings.Trim(text, "0123456789-") != "" {
+		return problem(http.StatusBadRequest, "cursor-malformed", err.Error())
+	}
+	return err
+}
+
+type listInput struct {
+	filter
+	Limit  int    `query:"limit" doc:"At most so many" minimum:"1" maximum:"1000" default:"100"`
+	Accept string `header:"Accept" doc:"application/cloudevents-batch+json for a bare batch, with the next page in Link" required:"false"`
+}
+
+// page is one answer of a list, already encoded.
+type page struct {
+	ContentType string `header:"Content-Type"`
+	Link        string `header:"Link"`
+	Cursor      string `header:"Toka-Cursor"`
+	Body        []byte
+}
+
+func (s *Server) eventRoutes() {
+	s.appendRoute()
+	r := s.api.OpenAPI().Components.Schemas
+	event := r.Schema(typeOf[CloudEvent](), true, "CloudEvent")
+	array := &huma.Schema{Type: "array", Items: event}
+	operation(s, auth.Read, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/events", OperationID: "list-events", Tags: []string{"events"},
+		Summary:     "Read events in the order of the journal",
+		Description: "Reads durable events. Go on with after=next; while more is true there is more at once. Polling with the last next sees every event once.",
+		Responses: map[string]*huma.Response{"200": {Description: "Events", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: &huma.Schema{Type: "object", Required: []string{"events", "next", "more"}, Properties: map[string]*huma.Schema{
+				"events": array, "next": {Type: "string", Description: "Cursor to go on after"}, "more": {Type: "boolean"},
+			}}},
+			typeBatch: {Schema: array},
+		}}},
+	}, s.list)
+	operation(s, auth.Read, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/events/{id}", OperationID: "get-event", Tags: []string{"events"},
+		Summary:     "One event with its payload",
+		Description: "As a CloudEvent; with Accept: application/json, as the command line prints it, with digests, parents and place. The id is an event id, the id that an event came with, or the beginning of a digest.",
+		Responses: map[string]*huma.Response{"200": {Description: "The event", Content: map[string]*huma.MediaType{
+			typeEvent: {Schema: event}, "application/json": {Schema: &huma.Schema{Type: "object", AdditionalProperties: true}},
+		}}},
+	}, s.one)
+	operation(s, auth.Read, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/streams/{stream}", OperationID: "get-stream", Tags: []string{"events"},
+		Summary:     "Where a stream is",
+		Description: "The version is what the next append expects. Read the events with /v1/events?stream=. Slashes in the name are written %2F.",
+	}, s.stream)
+}
+
+func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error) {
+	q, err := in.query(n.Journal)
+	if err != nil {
+		return nil, err
+	}
+	if err := coversQuery(ctx, &q); err != nil {
+		return nil, err
+	}
+	who := principal(ctx)
+	end := n.Journal.Position()
+	next, more, count := q.After, false, 0
+	body := []byte{}
+	for e, err := range n.Journal.Read(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		if count >= in.Limit || len(body) >= maxPage {
+			more = true
+			break
+		}
+		next = e.Position
+		if !who.Covers(e.Stream, e.Kind) {
+			continue
+		}
+		if count > 0 {
+			body = append(body, ',')
+		}
+		body = cloudevents.Append(body, e)
+		count++
+	}
+	if !more {
+		next = max(next, end) // what was passed over need not be read again
+	}
+	at := journal.Cursor{Epoch: n.Journal.Epoch(), Position: next}.String()
+	out := &page{Cursor: at}
+	if strings.Contains(in.Accept, "cloudevents-batch") {
+		out.ContentType = typeBatch
+		out.Body = append(append([]byte{'['}, body...), ']')
+		if more {
+			v := url.Values{"after": {at}}
+			if in.Stream != "" {
+				v.Set("stream", in.Stream)
+			}
+			for _, k := range in.Kind {
+				v.Add("kind", k)
+			}
+			out.Link = "</v1/events?" + v.Encode() + `>; rel="next"`
+		}
+		return out, nil
+	}
+	out.ContentType = "application/json"
+	out.Body = append(append([]byte(`{"events":[`), body...), `],"next":"`...)
+	out.Body = append(append(out.Body, at...), `","more":`...)
+	if more {
+		out.Body = append(out.Body, "true}\n"...)
+	} else {
+		out.Body = append(out.Body, "false}\n"...)
+	}
+	return out, nil
+}
+
+// coversQuery refuses to search a stream that the token does not cover, rather
+// than to find nothing in it.
+func coversQuery(ctx context.Context, q *journal.Query) error {
+	if who := principal(ctx); q.Stream != "" && !who.CoversStream(q.Stream) {
+		return problem(http.StatusForbidden, "scope", "token "+who.Name+" does not cover this stream")
+	}
+	return nil
+}
+
+type idInput struct {
+	ID     string `path:"id" maxLength:"256"`
+	Accept string `header:"Accept" required:"false"`
+}
+
+func (s *Server) one(ctx context.Context, n *Node, in *idInput) (*page, error) {
+	e, err := s.opts.Find(ctx, n.Journal, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if who := principal(ctx); !who.Covers(e.Stream, e.Kind) {
+		return nil, problem(http.StatusNotFound, "not-found", "there is no such event, or the token does not cover it")
+	}
+	out := &page{Cursor: cursor(&e)}
+	if strings.Contains(in.Accept, "application/json") {
+		out.ContentType = "application/json"
+		out.Body, err = encode(s.opts.Describe(e))
+		return out, err
+	}
+	out.ContentType = typeEvent
+	out.Body = append(cloudevents.Append(nil, e), '\n')
+	return out, nil
+}
+
+// StreamInfo says where a stream is.
+type StreamInfo struct {
+	Stream  string `json:"stream"`
+	Version uint64 `json:"version" doc:"How many events it has"`
+	Last    string `json:"last" doc:"Id of the last one"`
+}
+
+type streamInput struct {
+	Stream string `path:"stream" maxLength:"256"`
+}
+
+type streamOutput struct{ Body StreamInfo }
+
+func (s *Server) stream(ctx context.Context, n *Node, in *streamInput) (*streamOutput, error) {
+	if err := events.CheckStream(in.Stream); err != nil {
+		return nil, err
+	}
+	if err := coversQuery(ctx, &journal.Query{Stream: in.Stream}); err != nil {
+		return nil, err
+	}
+	version, last, err := n.Journal.StreamVersion(in.Stream)
+	if err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		return nil, problem(http.StatusNotFound, "not-found", "the stream has no events")
+	}
+	return &streamOutput{StreamInfo{Stream: in.Stream, Version: version, Last: last.String()}}, nil
+}
