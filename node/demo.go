@@ -246,26 +246,36 @@ func (r *road) drive(order string) {
 }
 
 // withBuiltins adds the behaviours of the demonstration to those of the
-// caller, except where the caller has his own under the same name and version.
-// Nil is a registry without any.
-func withBuiltins(r *actors.Registry) *actors.Registry {
+// caller, except where the caller has his own under the same name and version,
+// and returns which were added, now or before. Nil is a registry without any.
+func withBuiltins(r *actors.Registry) (*actors.Registry, map[string]bool) {
 	if r == nil {
 		r = actors.NewRegistry()
 	}
 	builtins.Lock()
 	defer builtins.Unlock()
+	added := builtins.added[r]
+	if added == nil {
+		added = map[string]bool{}
+		builtins.added[r] = added
+	}
 	have := r.Behaviours()
 	for key, b := range shop.Behaviours() {
 		if !slices.Contains(have, key) {
 			r.Add(b)
+			added[key] = true
 		}
 	}
-	return r
+	return r, added
 }
 
 // builtins is held while a registry is looked at and added to, since a
-// registry panics when it is given the same twice.
-var builtins sync.Mutex
+// registry panics when it is given the same twice. Registries live as long as
+// their program.
+var builtins = struct {
+	sync.Mutex
+	added map[*actors.Registry]map[string]bool
+}{added: map[*actors.Registry]map[string]bool{}}
 
 // terminal reports whether w is one.
 func terminal(w io.Writer) bool {

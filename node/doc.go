@@ -27,6 +27,11 @@
 //   - A replay names the first place where this program does otherwise than
 //     what is recorded, with both sides (TestReplayFindsAPlantedFault), and an
 //     agent whose behaviour it does not have (TestReplayOfAnUnknownBehaviour).
+//   - A node serves its journal and agents over HTTP, stops with what it took in
+//     hand answered, and goes on where it was (TestRun). It refuses to listen
+//     where other machines reach it without TLS and tokens (TestRunRefuses).
+//   - While a node holds a journal, every other command on the directory runs
+//     there, or is refused by a word that names the node (TestHeldStore).
 //   - A benchmark leaves nothing behind but what --data keeps (TestBenchAppend,
 //     TestBenchAppendKeeps, TestBenchInterrupted).
 //   - Questions about causes are answered as git answers them for its own
@@ -37,7 +42,7 @@
 //
 // # What it does not do
 //
-// It does not serve anything over a network yet, and a command cannot work on
-// a journal that another process holds: it says who holds it. It does not log
-// payloads.
+// It does not log payloads. A program that is no node and holds a journal, as
+// an ingest does, is named and not asked. A benchmark and the demonstration
+// want a journal of their own.
 package node

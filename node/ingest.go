@@ -74,13 +74,13 @@ func (a *app) ingest(ctx context.Context, name string, level journal.Level) erro
 	if err != nil {
 		return unread(ctx, name, err)
 	}
-	j, err := a.open(journal.Options{Level: level})
+	j, letGo, err := a.borrow(journal.Options{Level: level})
 	if err != nil {
 		return err
 	}
 	sys, err := actors.Start(j, a.registry, actors.Options{})
 	if err != nil {
-		return errors.Join(err, j.Close())
+		return errors.Join(err, letGo())
 	}
 	g := &ingest{
 		j: j, sys: sys, reader: reader, name: name,
@@ -91,7 +91,7 @@ func (a *app) ingest(ctx context.Context, name string, level journal.Level) erro
 	stop()
 	g.progress.end()
 	// The first error is the reason for those that follow.
-	for _, end := range []func() error{func() error { return sys.Stop(context.WithoutCancel(ctx)) }, j.Close} {
+	for _, end := range []func() error{func() error { return sys.Stop(context.WithoutCancel(ctx)) }, letGo} {
 		if e := end(); err == nil {
 			err = e
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -111,7 +112,10 @@ that fits is taken.`,
 
 // resolve finds the event that a person means by id.
 func resolve(c *cobra.Command, j *journal.Journal, id string) (events.Event, error) {
-	ctx := c.Context()
+	return find(c.Context(), j, id)
+}
+
+func find(ctx context.Context, j *journal.Journal, id string) (events.Event, error) {
 	if uuid, err := events.ParseID(id); err == nil {
 		if e, err := j.ByID(ctx, uuid); !errors.Is(err, journal.ErrNotFound) {
 			return e, err

@@ -45,6 +45,7 @@ func Main(r *actors.Registry) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
+	keepPrivate()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	code := Run(ctx, r, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
@@ -66,7 +67,7 @@ func Run(ctx context.Context, r *actors.Registry, args []string, s Streams) int 
 
 func (a *app) run(ctx context.Context, args []string) int {
 	s := a.streams
-	a.registry = withBuiltins(a.registry)
+	a.registry, a.builtin = withBuiltins(a.registry)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -75,6 +76,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitDone
+	}
+	if f, ok := errors.AsType[*forwarded](err); ok {
+		return f.code
 	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintf(s.Err, "toka-node: %s\n", text)
@@ -120,10 +124,15 @@ func exitCode(err error) int {
 // app is one run of the command line.
 type app struct {
 	registry *actors.Registry
+	builtin  map[string]bool // behaviours of the registry that nobody asked for
 	streams  Streams
 
 	data   string
 	output string
+
+	// Where the command line runs, if not on a journal of its own; see held.go.
+	held   *held
+	remote remote
 
 	// change varies how journals are opened. It is for tests; nil does nothing.
 	change func(*journal.Options)
@@ -154,6 +163,8 @@ was not opened.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; run %s --help", err, c.CommandPath())
 	})
+	a.withRemote(root)
+	root.AddCommand(a.runCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)
@@ -201,8 +212,13 @@ func args(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// open opens the journal of --data. Reading commands set MustExist.
+// open opens the journal of --data. Reading commands set MustExist. What it
+// returns is the caller's to close, so it refuses where a node runs the
+// command on the journal that it serves; see borrow.
 func (a *app) open(o journal.Options) (*journal.Journal, error) {
+	if a.held != nil {
+		return nil, &exit{ExitRefused, errors.New("this command needs the journal to itself, and a node serves it; stop the node first")}
+	}
 	if a.change != nil {
 		a.change(&o)
 	}
@@ -215,6 +231,9 @@ func (a *app) open(o journal.Options) (*journal.Journal, error) {
 
 // read opens an existing journal for a command that changes nothing.
 func (a *app) read(f func(j *journal.Journal) error) error {
+	if a.held != nil {
+		return f(a.held.node.Journal)
+	}
 	j, err := a.open(journal.Options{MustExist: true})
 	if err != nil {
 		return err

@@ -77,20 +77,7 @@ func (a *app) versionCommand() *cobra.Command {
 			"toka-node version -o json"),
 		Args: args(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
-			v := struct {
-				Version  string `json:"version"`
-				Go       string `json:"go"`
-				Revision string `json:"revision,omitempty"`
-				Format   int    `json:"journal_format"`
-			}{Version: "unknown", Format: journal.Format}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				v.Version, v.Go = info.Main.Version, info.GoVersion
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						v.Revision = s.Value
-					}
-				}
-			}
+			v := versionNow()
 			if a.json() {
 				return a.object(v)
 			}
@@ -99,6 +86,27 @@ func (a *app) versionCommand() *cobra.Command {
 		},
 	}
 	return a.withOutput(c)
+}
+
+// version says what this program is.
+type version struct {
+	Version  string `json:"version"`
+	Go       string `json:"go"`
+	Revision string `json:"revision,omitempty"`
+	Format   int    `json:"journal_format"`
+}
+
+func versionNow() version {
+	v := version{Version: "unknown", Format: journal.Format}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v.Version, v.Go = info.Main.Version, info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v.Revision = s.Value
+			}
+		}
+	}
+	return v
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -26,6 +26,8 @@ const module = "github.com/tokaworks/toka"
 // Third-party modules that the table names more than once, or whose use is restricted.
 const (
 	cobra       = "github.com/spf13/cobra"
+	huma        = "github.com/danielgtaylor/huma/v2"
+	pflag       = "github.com/spf13/pflag"
 	gonum       = "gonum.org/v1/gonum"
 	pebble      = "github.com/cockroachdb/pebble/v2"
 	progressbar = "github.com/schollz/progressbar/v3"
@@ -64,7 +66,9 @@ var table = []row{
 	{"actors", []string{"events", "supervisor", "internal/authority", "journal"}, []string{protoactor}},
 	{"simulations", []string{"internal/authority", "internal/disk", "internal/disk/disktest", "events", "intent", "intent/cluster", "supervisor", "journal", "actors"}, nil},
 	{"node/internal/shop", []string{"events", "actors"}, nil},
-	{"node", []string{"node/internal/shop", "internal/cloudevents", "internal/yardstick", "internal/yardstick/bare", "events", "events/bus", "intent", "intent/cluster", "supervisor", "internal/disk", "journal/merkle", "journal", "journal/bundle", "journal/causal", "journal/consumer", "actors", "simulations"}, []string{cobra, progressbar, tint}},
+	{"node/internal/server/auth", []string{"events"}, nil},
+	{"node/internal/server", []string{"node/internal/server/auth", "internal/cloudevents", "events", "intent", "journal", "actors"}, []string{huma}},
+	{"node", []string{"node/internal/shop", "node/internal/server", "node/internal/server/auth", "internal/cloudevents", "internal/yardstick", "internal/yardstick/bare", "events", "events/bus", "intent", "intent/cluster", "supervisor", "internal/disk", "journal/merkle", "journal", "journal/bundle", "journal/causal", "journal/consumer", "actors", "simulations"}, []string{cobra, pflag, progressbar, tint}},
 	{"cmd/toka-node", []string{"actors", "node"}, nil},
 	{"journal/eventbus", []string{"events", "events/bus", "journal"}, nil},
 	{"examples/slicebus", []string{"events", "events/bus"}, nil},
@@ -245,7 +249,7 @@ func TestActorLibrary(t *testing.T) {
 func TestOptional(t *testing.T) {
 	tr := open(t)
 	// tint is missing here: the actor library links it whatever we do.
-	optional := []string{cobra, gonum, progressbar, module + "/intent/cluster", module + "/simulations", module + "/node"}
+	optional := []string{cobra, huma, gonum, progressbar, module + "/intent/cluster", module + "/simulations", module + "/node"}
 	for _, pkg := range []string{"events", "intent", "supervisor", "journal", "actors"} {
 		for _, dep := range tr.pkgs[module+"/"+pkg].Deps {
 			for _, base := range optional {

@@ -89,8 +89,8 @@ func (s *Server) state(ctx context.Context, n *Node, in *stateInput) (*stateOutp
 	at := n.Journal.Position()
 	if in.At != "" {
 		var err error
-		if at, err = n.Journal.ParseCursor(in.At); err != nil {
-			return nil, asCursor(in.At, err)
+		if at, err = position(n.Journal, in.At); err != nil {
+			return nil, err
 		}
 	}
 	f, err := actors.StateAt(ctx, n.Journal, n.Registry, in.Agent, at)

@@ -147,19 +147,22 @@ func (s *Server) readEvents(w http.ResponseWriter, r *http.Request) (ins []cloud
 			return nil, nil, p
 		}
 	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
 	body, err := readBody(w, r, limit)
+	if err == nil {
+		ins, err = parseBody(r.Header, kind, binary, body)
+	}
 	if err != nil {
+		release()
 		return nil, nil, err
 	}
+	return ins, release, nil
+}
+
+func parseBody(h http.Header, kind string, binary bool, body []byte) (ins []cloudevents.Incoming, err error) {
 	switch {
 	case binary:
 		ins = make([]cloudevents.Incoming, 1)
-		ins[0], err = parseBinary(r.Header, body)
+		ins[0], err = parseBinary(h, body)
 	case kind == typeBatch:
 		if ins, err = cloudevents.ParseBatch(body, maxBatch); err == nil && len(ins) == 0 {
 			err = problem(http.StatusUnprocessableEntity, "invalid", "the batch is empty")
@@ -168,7 +171,7 @@ func (s *Server) readEvents(w http.ResponseWriter, r *http.Request) (ins []cloud
 		ins = make([]cloudevents.Incoming, 1)
 		ins[0], err = cloudevents.Parse(body)
 	}
-	return ins, release, err
+	return ins, err
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {

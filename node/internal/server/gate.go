@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -88,6 +89,9 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 // scopeOf returns what the route of r needs; it is not ok if there is no such
 // route.
 func (s *Server) scopeOf(mux *http.ServeMux, r *http.Request) (auth.Scope, bool) {
+	if at := r.URL.EscapedPath(); path.Clean(at) != at {
+		return "", false // the multiplexer would redirect to where it means
+	}
 	_, pattern := mux.Handler(r)
 	scope, ok := s.need[pattern]
 	return scope, ok

@@ -1,11 +1,10 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-
-	"context"
 
 	"github.com/danielgtaylor/huma/v2"
 

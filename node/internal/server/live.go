@@ -17,7 +17,7 @@ import (
 )
 
 type liveInput struct {
-	filter
+	Filter
 	LastEventID string `header:"Last-Event-ID" doc:"Goes before after; browsers send it when they come back" required:"false"`
 	Gap         uint64 `query:"gap" doc:"Rather than to fall more events behind than this, be told of the gap and go on at the end; 0 misses nothing"`
 	Limit       int    `query:"limit" doc:"End after so many events; 0 does not end" minimum:"0"`
@@ -43,13 +43,19 @@ type selection struct {
 }
 
 func (f *selection) matches(e *events.Event) bool {
-	if f.q.Stream != "" && f.q.Stream != e.Stream {
+	q := &f.q
+	switch {
+	case q.Stream != "" && q.Stream != e.Stream,
+		q.Agent != "" && (q.Agent != e.Stream || events.SystemStream(e.Stream)),
+		q.Correlation != "" && q.Correlation != e.Correlation,
+		e.RecordTime.Before(q.Since),
+		!q.Until.IsZero() && !e.RecordTime.Before(q.Until):
 		return false
 	}
-	if len(f.q.Kinds) > 0 {
+	if len(q.Kinds) > 0 {
 		found := false
-		for i := 0; i < len(f.q.Kinds) && !found; i++ {
-			found = f.q.Kinds[i].Match(e.Kind)
+		for i := 0; i < len(q.Kinds) && !found; i++ {
+			found = q.Kinds[i].Match(e.Kind)
 		}
 		if !found {
 			return false
@@ -62,11 +68,8 @@ func (s *Server) live(ctx context.Context, n *Node, in *liveInput) (*huma.Stream
 	if in.LastEventID != "" {
 		in.After = in.LastEventID
 	}
-	q, err := in.query(n.Journal)
+	q, err := in.query(ctx, n.Journal)
 	if err != nil {
-		return nil, err
-	}
-	if err := coversQuery(ctx, &q); err != nil {
 		return nil, err
 	}
 	if in.After == "" {
@@ -121,10 +124,14 @@ func (l *reader) run(ctx context.Context) {
 	if err := l.write([]byte("retry: 2000\n" + l.named("toka.start", nil))); err != nil {
 		return
 	}
-	hub := &l.s.hub
-	hub.join(l.j)
-	defer hub.leave()
-	err := l.follow(ctx, hub)
+	var err error
+	if l.sel.q.Intent.IsZero() {
+		l.s.hub.join(l.j)
+		defer l.s.hub.leave()
+		err = l.follow(ctx, &l.s.hub)
+	} else {
+		err = l.followIntent(ctx)
+	}
 	reason := ""
 	switch {
 	case errors.Is(err, errLimit):
@@ -181,10 +188,61 @@ func (l *reader) follow(ctx context.Context, hub *hub) error {
 		case <-l.s.ending:
 			return errEnding
 		case <-beat.C:
-			if _, refused := l.s.identify(l.r); refused != nil && l.sel.who.ID != "" {
-				return refused // revoked or expired meanwhile
+			if err := l.beat(); err != nil {
+				return err
 			}
-			if err := l.write([]byte("id: " + l.at(l.position) + "\n: heartbeat\n\n")); err != nil {
+		}
+	}
+}
+
+// beat says that the stream is there and how far it came, if it still may.
+func (l *reader) beat() error {
+	if _, refused := l.s.identify(l.r); refused != nil && l.sel.who.ID != "" {
+		return refused // revoked or expired meanwhile
+	}
+	return l.write([]byte("id: " + l.at(l.position) + "\n: heartbeat\n\n"))
+}
+
+// followIntent follows behind the assignment of intents, which the hub is not.
+func (l *reader) followIntent(ctx context.Context) error {
+	type item struct {
+		e   events.Event
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	items := make(chan item)
+	go func() {
+		for e, err := range l.j.Subscribe(ctx, l.sel.q) {
+			select {
+			case items <- item{e, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	beat := time.NewTicker(l.s.opts.Heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case i := <-items:
+			if i.err != nil {
+				return i.err
+			}
+			if !l.sel.who.Covers(i.e.Stream, i.e.Kind) {
+				l.position = i.e.Position
+				continue
+			}
+			l.buf = appendFrame(l.buf[:0], &i.e)
+			if err := l.sent(l.write(l.buf), 1, i.e.Position); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.s.ending:
+			return errEnding
+		case <-beat.C:
+			if err := l.beat(); err != nil {
 				return err
 			}
 		}

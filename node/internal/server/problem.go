@@ -6,7 +6,10 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
@@ -28,6 +31,27 @@ type Problem struct {
 	IDs     []string `json:"ids,omitempty" doc:"outcome-unknown: ids to look for, or to send again"`
 
 	retryAfter int // seconds; 0: no such header
+}
+
+// ownProblem gives errors of the routing library, such as a parameter out of
+// its range, the form of all others.
+func ownProblem(_ huma.Context, _ string, v any) (any, error) {
+	e, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	code := map[int]string{
+		http.StatusBadRequest: "malformed", http.StatusUnprocessableEntity: "invalid", http.StatusRequestEntityTooLarge: "too-large",
+		http.StatusUnsupportedMediaType: "content-type", http.StatusNotAcceptable: "accept", http.StatusRequestTimeout: "timeout",
+	}[e.Status]
+	if code == "" {
+		code = "internal"
+	}
+	texts := []string{e.Detail}
+	for _, d := range e.Errors {
+		texts = append(texts, strings.TrimPrefix(d.Location+": ", ": ")+d.Message)
+	}
+	return problem(e.Status, code, strings.Join(texts, "; ")), nil
 }
 
 // Error returns the detail.

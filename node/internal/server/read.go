@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -44,20 +47,33 @@ type CloudEvent struct {
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
-// filter selects events. All that is given must hold.
-type filter struct {
-	Stream string   `query:"stream" doc:"Only this stream" maxLength:"256"`
-	Kind   []string `query:"kind,explode" doc:"Only kinds that one of these matches: dot tokens, * for one, > for the rest" maxItems:"64"`
-	After  string   `query:"after" doc:"Only events after this cursor: EPOCH-POSITION, or a bare position" example:"1-42" maxLength:"64"`
+// Filter selects events. All that is given must hold.
+type Filter struct {
+	Stream      string    `query:"stream" doc:"Only this stream" maxLength:"256"`
+	Agent       string    `query:"agent" doc:"Only events of this agent" maxLength:"256"`
+	Kind        []string  `query:"kind,explode" doc:"Only kinds that one of these matches: dot tokens, * for one, > for the rest" maxItems:"64"`
+	Intent      string    `query:"intent" doc:"Only events of this intent; ends where intents are assigned up to" maxLength:"36"`
+	Correlation string    `query:"correlation" doc:"Only events with this correlation id" maxLength:"256"`
+	Since       time.Time `query:"since" doc:"Only events recorded at this time or later"`
+	Until       time.Time `query:"until" doc:"Only events recorded before this time"`
+	After       string    `query:"after" doc:"Only events after this cursor: EPOCH-POSITION, or a bare position" example:"1-42" maxLength:"64"`
 }
 
-func (f *filter) query(j *journal.Journal) (q journal.Query, err error) {
-	if f.Stream != "" {
-		if err := events.CheckStream(f.Stream); err != nil {
+func (f *Filter) query(ctx context.Context, j *journal.Journal) (q journal.Query, err error) {
+	for field, name := range map[string]string{"stream": f.Stream, "agent": f.Agent, "correlation": f.Correlation} {
+		if name == "" {
+			continue
+		}
+		if err := events.CheckName(field, name); err != nil {
 			return q, err
 		}
 	}
-	q.Stream = f.Stream
+	q.Stream, q.Agent, q.Correlation, q.Since, q.Until = f.Stream, f.Agent, f.Correlation, f.Since, f.Until
+	if f.Intent != "" {
+		if q.Intent, err = events.ParseID(f.Intent); err != nil {
+			return q, err
+		}
+	}
 	for _, k := range f.Kind {
 		p, err := events.ParsePattern(k)
 		if err != nil {
@@ -65,24 +81,35 @@ func (f *filter) query(j *journal.Journal) (q journal.Query, err error) {
 		}
 		q.Kinds = append(q.Kinds, p)
 	}
-	if f.After != "" {
-		if q.After, err = j.ParseCursor(f.After); err != nil {
-			return q, asCursor(f.After, err)
+	if q.After, err = position(j, f.After); err != nil {
+		return q, err
+	}
+	// To search a stream that the token does not cover would find nothing.
+	who := principal(ctx)
+	for _, name := range []string{f.Stream, f.Agent} {
+		if name != "" && !who.CoversStream(name) {
+			return q, problem(http.StatusForbidden, "scope", "token "+who.Name+" does not cover this stream")
 		}
 	}
 	return q, nil
 }
 
-// asCursor tells a cursor that is none from one of another history.
-func asCursor(text string, err error) error {
-	if strings.Trim(text, "0123456789-") != "" {
-		return problem(http.StatusBadRequest, "cursor-malformed", err.Error())
+// position reads a cursor; none is 0.
+func position(j *journal.Journal, cursor string) (uint64, error) {
+	if cursor == "" {
+		return 0, nil
 	}
-	return err
+	p, err := j.ParseCursor(cursor)
+	if err != nil && !errors.Is(err, journal.ErrCursor) {
+		return 0, problem(http.StatusBadRequest, "cursor-malformed", err.Error())
+	}
+	return p, err
 }
 
 type listInput struct {
-	filter
+	Filter
+	Before string `query:"before" doc:"Only events before this cursor" maxLength:"64"`
+	Order  string `query:"order" doc:"desc: the newest first; next is then for before" enum:"asc,desc" default:"asc"`
 	Limit  int    `query:"limit" doc:"At most so many" minimum:"1" maximum:"1000" default:"100"`
 	Accept string `header:"Accept" doc:"application/cloudevents-batch+json for a bare batch, with the next page in Link" required:"false"`
 }
@@ -127,16 +154,20 @@ func (s *Server) eventRoutes() {
 }
 
 func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error) {
-	q, err := in.query(n.Journal)
+	q, err := in.query(ctx, n.Journal)
 	if err != nil {
 		return nil, err
 	}
-	if err := coversQuery(ctx, &q); err != nil {
+	if q.Before, err = position(n.Journal, in.Before); err != nil {
 		return nil, err
 	}
+	q.Backwards = in.Order == "desc"
 	who := principal(ctx)
 	end := n.Journal.Position()
 	next, more, count := q.After, false, 0
+	if q.Backwards {
+		next = q.Before
+	}
 	body := []byte{}
 	for e, err := range n.Journal.Read(ctx, q) {
 		if err != nil {
@@ -156,7 +187,7 @@ func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error
 		body = cloudevents.Append(body, e)
 		count++
 	}
-	if !more {
+	if !more && !q.Backwards && q.Before == 0 && q.Intent.IsZero() && q.Until.IsZero() {
 		next = max(next, end) // what was passed over need not be read again
 	}
 	at := journal.Cursor{Epoch: n.Journal.Epoch(), Position: next}.String()
@@ -165,14 +196,7 @@ func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error
 		out.ContentType = typeBatch
 		out.Body = append(append([]byte{'['}, body...), ']')
 		if more {
-			v := url.Values{"after": {at}}
-			if in.Stream != "" {
-				v.Set("stream", in.Stream)
-			}
-			for _, k := range in.Kind {
-				v.Add("kind", k)
-			}
-			out.Link = "</v1/events?" + v.Encode() + `>; rel="next"`
+			out.Link = "</v1/events?" + in.again(at).Encode() + `>; rel="next"`
 		}
 		return out, nil
 	}
@@ -187,13 +211,29 @@ func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error
 	return out, nil
 }
 
-// coversQuery refuses to search a stream that the token does not cover, rather
-// than to find nothing in it.
-func coversQuery(ctx context.Context, q *journal.Query) error {
-	if who := principal(ctx); q.Stream != "" && !who.CoversStream(q.Stream) {
-		return problem(http.StatusForbidden, "scope", "token "+who.Name+" does not cover this stream")
+// again is the query for the next page.
+func (in *listInput) again(at string) url.Values {
+	v := url.Values{"limit": {strconv.Itoa(in.Limit)}, "kind": in.Kind}
+	for name, text := range map[string]string{
+		"stream": in.Stream, "agent": in.Agent, "intent": in.Intent, "correlation": in.Correlation,
+		"after": in.After, "before": in.Before,
+	} {
+		if text != "" {
+			v.Set(name, text)
+		}
 	}
-	return nil
+	for name, t := range map[string]time.Time{"since": in.Since, "until": in.Until} {
+		if !t.IsZero() {
+			v.Set(name, t.Format(time.RFC3339Nano))
+		}
+	}
+	if in.Order == "desc" {
+		v.Set("order", "desc")
+		v.Set("before", at)
+	} else {
+		v.Set("after", at)
+	}
+	return v
 }
 
 type idInput struct {
@@ -237,8 +277,8 @@ func (s *Server) stream(ctx context.Context, n *Node, in *streamInput) (*streamO
 	if err := events.CheckStream(in.Stream); err != nil {
 		return nil, err
 	}
-	if err := coversQuery(ctx, &journal.Query{Stream: in.Stream}); err != nil {
-		return nil, err
+	if who := principal(ctx); !who.CoversStream(in.Stream) {
+		return nil, problem(http.StatusForbidden, "scope", "token "+who.Name+" does not cover this stream")
 	}
 	version, last, err := n.Journal.StreamVersion(in.Stream)
 	if err != nil {

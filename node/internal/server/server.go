@@ -5,8 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/pprof"
+	"path"
+	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,10 +149,24 @@ func apiConfig(version string) huma.Config {
 	c.Info.Description = "Events with their causes, and the agents that react to them. Events are CloudEvents 1.0; errors are problem documents (RFC 9457)."
 	c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", nil
 	c.OpenAPIPath = "/openapi"
+	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	c.RejectUnknownQueryParameters = true
+	c.Transformers = []huma.Transformer{ownProblem}
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", Description: "Made by toka-node token create. On loopback none is needed while there is none."}}
 	c.Security = []map[string][]string{{"token": {}}, {}}
 	return c
+}
+
+// schemaName tells types of other packages from this one's by their package.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if from := path.Base(t.PkgPath()); from != "server" && from != "." && t.Name() != "" {
+		name = strings.ToUpper(from[:1]) + from[1:] + name
+	}
+	return name
 }
 
 func (s *Server) routes() {
@@ -160,6 +179,10 @@ func (s *Server) routes() {
 	s.agentRoutes()
 	s.jobRoutes()
 	s.commandRoutes()
+	// What ownProblem makes of the library's own errors.
+	schemas := s.api.OpenAPI().Components.Schemas
+	problems := schemas.SchemaFromRef(schemas.Schema(typeOf[Problem](), true, "Problem").Ref)
+	schemas.Map()[schemaName(typeOf[huma.ErrorModel](), "")] = problems
 }
 
 // public is the scope of routes that need none.
@@ -252,6 +275,28 @@ func (s *Server) Serve(ln net.Listener, local bool) error {
 	return srv.ServeTLS(ln, "", "")
 }
 
+// ServeProfiles serves the profiles of the process on ln until Shutdown. There
+// is no check but that of the host: ln is to be on loopback.
+func (s *Server) ServeProfiles(ln net.Listener) error {
+	mux := http.NewServeMux()
+	for path, h := range map[string]http.HandlerFunc{
+		"/debug/pprof/": pprof.Index, "/debug/pprof/profile": pprof.Profile, "/debug/pprof/trace": pprof.Trace, "/debug/pprof/symbol": pprof.Symbol,
+	} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			if !s.ourHost(r) || foreignOrigin(r) {
+				problem(http.StatusMisdirectedRequest, "host", "profiles are for this machine").write(w)
+				return
+			}
+			h(w, r)
+		})
+	}
+	srv := s.httpServer(mux)
+	s.mu.Lock()
+	s.servers = append(s.servers, srv)
+	s.mu.Unlock()
+	return srv.Serve(ln)
+}
+
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -284,3 +329,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	wg.Wait()
 	return errors.Join(errs...)
 }
+
+// Routes returns what each route needs; public ones need nothing.
+func (s *Server) Routes() map[string]auth.Scope { return maps.Clone(s.need) }
+
+// Readers returns how many follow now.
+func (s *Server) Readers() int { return int(s.counters.streams.Load()) }

@@ -1,0 +1,238 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/node/internal/server"
+	"github.com/tokaworks/toka/node/internal/server/auth"
+)
+
+// A journal is held by one process. While a node holds it, other command lines
+// on the same directory are sent to that node, which runs them on the journal
+// that it has open: through the socket in the directory, or with --server over
+// the network.
+
+// held is what a command line that runs inside of a node works on.
+type held struct {
+	node   *server.Node
+	tokens *auth.Tokens
+}
+
+// socketName is the file of the socket in the directory of a journal.
+const socketName = "toka.sock"
+
+// place says where a command may run when a node holds the journal.
+type place struct {
+	scope auth.Scope // over the network; empty: not over the network
+	file  bool       // its argument names a file that is read: it is sent as standard input
+	paths []string   // flags that name files of the machine, made absolute
+	alone string     // why it cannot run on a held journal, and what to do
+}
+
+// places lists commands by name, with those above them. What is missing runs
+// on a held journal by the socket, and not over the network.
+var places = map[string]place{
+	"log":          {scope: auth.Read},
+	"show":         {scope: auth.Read},
+	"verify":       {scope: auth.Admin},
+	"replay":       {scope: auth.Admin},
+	"version":      {scope: auth.Read},
+	"ingest":       {scope: auth.Append, file: true},
+	"run":          {alone: "one node serves a journal; stop it first, or give another --data"},
+	"demo":         {alone: "the demonstration runs agents of its own; give another --data, or none"},
+	"bench":        {alone: "a benchmark measures a journal of its own; give another --data, or none"},
+	"bench append": {alone: "a benchmark measures a journal of its own; give another --data, or none"},
+}
+
+// placeOf returns where c may run, and its name in places.
+func placeOf(c *cobra.Command) (place, string) {
+	name := c.Name()
+	for p := c.Parent(); p != nil && p.HasParent(); p = p.Parent() {
+		name = p.Name() + " " + name
+	}
+	return places[name], name
+}
+
+// forwarded ends a command line that ran elsewhere.
+type forwarded struct{ code int }
+
+func (*forwarded) Error() string { return "" }
+
+// withRemote gives all commands the flags that name a node, and sends them
+// there.
+func (a *app) withRemote(root *cobra.Command) {
+	a.remote.flags(root.PersistentFlags())
+	root.PersistentPreRunE = func(c *cobra.Command, args []string) error {
+		p, name := placeOf(c)
+		if a.held != nil {
+			if p.alone != "" {
+				return &exit{ExitRefused, fmt.Errorf("%s does not run on a journal that a node serves: %s", name, p.alone)}
+			}
+			return nil
+		}
+		// From the environment, it stands for --data where that is not given.
+		data := c.Flags().Lookup("data")
+		if a.remote.server != "" && (c.Flags().Changed("server") || data != nil && !data.Changed) {
+			return a.forwardTo(c, args, p, name)
+		}
+		return a.forwardHeld(c, args, p)
+	}
+}
+
+// forwardHeld sends the command line to the node that holds the journal of
+// --data, if one does.
+func (a *app) forwardHeld(c *cobra.Command, args []string, p place) error {
+	f := c.Flags().Lookup("data")
+	if f == nil || f.Value.String() == "" {
+		return nil
+	}
+	socket := filepath.Join(f.Value.String(), socketName)
+	if _, err := os.Lstat(socket); err != nil {
+		return nil
+	}
+	client, err := dialSocket(c.Context(), socket)
+	if err != nil {
+		return nil // left behind by a node that was killed; the lock decides
+	}
+	defer client.CloseIdleConnections()
+	if p.alone != "" {
+		return &exit{ExitRefused, fmt.Errorf("%s: %w by a node (process %s); %s", f.Value, journal.ErrHeld, holder(f.Value.String()), p.alone)}
+	}
+	return a.forward(c, args, p, func(ctx context.Context, body io.Reader) (int, error) {
+		return client.run(ctx, body, a.streams)
+	})
+}
+
+func (a *app) forwardTo(c *cobra.Command, args []string, p place, name string) error {
+	if p.alone != "" || p.scope == "" {
+		return usage("%s does not run over the network; run it on the machine of the node, with --data", name)
+	}
+	client, err := a.remote.client()
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	return a.forward(c, args, p, func(ctx context.Context, body io.Reader) (int, error) {
+		return client.run(ctx, body, a.streams)
+	})
+}
+
+// forward puts a command line together again and has it run.
+func (a *app) forward(c *cobra.Command, args []string, p place, run func(context.Context, io.Reader) (int, error)) error {
+	input := a.streams.In
+	args = slices.Clone(args)
+	if p.file && len(args) == 1 && args[0] != "-" {
+		f, _, err := a.input(args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		input, args[0] = f, "-"
+	}
+	line := strings.Fields(c.CommandPath())[1:]
+	var wrong error
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if _, ours := remoteFlags[f.Name]; ours || f.Name == "data" {
+			return
+		}
+		words, err := flagWords(f, slices.Contains(p.paths, f.Name))
+		line, wrong = append(line, words...), errors.Join(wrong, err)
+	})
+	if wrong != nil {
+		return wrong
+	}
+	line = append(append(line, "--"), args...)
+	head, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	code, err := run(c.Context(), io.MultiReader(bytes.NewReader(append(head, '\n')), input))
+	if err != nil {
+		return err
+	}
+	return &forwarded{code}
+}
+
+// flagWords writes a flag as it could have been given.
+func flagWords(f *pflag.Flag, path bool) ([]string, error) {
+	values := []string{f.Value.String()}
+	if s, ok := f.Value.(pflag.SliceValue); ok {
+		values = s.GetSlice()
+	}
+	var out []string
+	for _, v := range values {
+		if path && v != "" && v != "-" {
+			abs, err := filepath.Abs(v)
+			if err != nil {
+				return nil, err
+			}
+			v = abs
+		}
+		if f.Value.Type() == "stringSlice" { // reads its value as a line of CSV
+			var b strings.Builder
+			w := csv.NewWriter(&b)
+			if err := w.Write([]string{v}); err != nil {
+				return nil, err
+			}
+			w.Flush()
+			v = strings.TrimSuffix(b.String(), "\n")
+		}
+		out = append(out, "--"+f.Name+"="+v)
+	}
+	return out, nil
+}
+
+func holder(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "HOLDER"))
+	if err != nil {
+		return "unknown"
+	}
+	return printable(strings.TrimSpace(string(b)))
+}
+
+// borrow opens the journal of --data for a command that writes, or takes the
+// one that is held. It is let go with letGo and not closed.
+func (a *app) borrow(o journal.Options) (j *journal.Journal, letGo func() error, err error) {
+	if a.held != nil {
+		return a.held.node.Journal, func() error { return nil }, nil
+	}
+	if j, err = a.open(o); err != nil {
+		return nil, nil, err
+	}
+	return j, j.Close, nil
+}
+
+// serveCommand runs a command line on the journal of a node.
+func (a *app) serveCommand(tokens *auth.Tokens) server.CommandFunc {
+	return func(ctx context.Context, n *server.Node, args []string, in io.Reader, out, errs io.Writer) int {
+		inside := &app{registry: a.registry, streams: Streams{In: in, Out: out, Err: errs}, held: &held{n, tokens}}
+		return inside.run(ctx, args)
+	}
+}
+
+// networkScope says which command lines may come over the network.
+func (a *app) networkScope(args []string) (auth.Scope, bool) {
+	c, _, err := (&app{registry: a.registry}).root().Find(args)
+	if err != nil {
+		return "", false
+	}
+	p, _ := placeOf(c)
+	if p.alone != "" || p.scope == "" {
+		return "", false
+	}
+	return p.scope, true
+}

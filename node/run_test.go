@@ -1,0 +1,239 @@
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokaworks/toka/actors"
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/node"
+)
+
+// syncBuffer is a buffer that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+	// wrote is closed and replaced when something was written.
+	wrote chan struct{}
+}
+
+func newSyncBuffer() *syncBuffer { return &syncBuffer{wrote: make(chan struct{})} }
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.wrote)
+	s.wrote = make(chan struct{})
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// until waits for text and returns what follows it on its line.
+func (s *syncBuffer) until(t testing.TB, text string) string {
+	t.Helper()
+	for deadline := time.After(20 * time.Second); ; {
+		s.mu.Lock()
+		_, rest, found := strings.Cut(s.b.String(), text)
+		wrote := s.wrote
+		s.mu.Unlock()
+		if line, _, whole := strings.Cut(rest, "\n"); found && whole {
+			return line
+		}
+		select {
+		case <-wrote:
+		case <-deadline:
+			t.Fatalf("%q was not written; there is: %s", text, s)
+		}
+	}
+}
+
+// nodeRun is a node that runs in this process.
+type nodeRun struct {
+	dir, url  string
+	out, errs *syncBuffer
+	stop      func() int
+}
+
+func runNode(t testing.TB, r *actors.Registry, dir string, args ...string) *nodeRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &nodeRun{dir: dir, out: newSyncBuffer(), errs: newSyncBuffer()}
+	ended := make(chan int, 1)
+	args = append([]string{"run", "--data", dir, "--listen", "127.0.0.1:0", "--log-format", "json"}, args...)
+	go func() {
+		ended <- node.Run(ctx, r, args, node.Streams{In: strings.NewReader(""), Out: n.out, Err: n.errs})
+	}()
+	n.stop = sync.OnceValue(func() int { cancel(); return <-ended })
+	t.Cleanup(func() { n.stop() })
+	n.url = n.out.until(t, " at ")
+	n.errs.until(t, "the node is ready")
+	return n
+}
+
+// commandLine runs a command line and returns its exit code and output.
+func commandLine(t testing.TB, in string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = node.Run(t.Context(), actors.NewRegistry(), args, node.Streams{In: strings.NewReader(in), Out: &o, Err: &e})
+	return code, o.String(), e.String()
+}
+
+var greeter = actors.NewAgent("greeter", 1, "guest.arrived", func(t *actors.Turn, e events.Event) error {
+	return t.Emit(events.Draft{Kind: "guest.greeted", Payload: []byte("Hello, " + e.Stream + "!")})
+})
+
+const guest = `{"specversion":"1.0","source":"ada","id":"1","type":"guest.arrived"}` + "\n"
+
+// TestRun holds a node with an agent of its own to let it react to what comes
+// in over HTTP, to stop cleanly, and to go on where it was.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	n := runNode(t, actors.NewRegistry(greeter), dir)
+	res, err := http.Post(n.url+"/v1/events", "application/cloudevents+json", strings.NewReader(guest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if res.StatusCode != http.StatusCreated || err != nil {
+		t.Fatalf("%d %s, %v", res.StatusCode, body, err)
+	}
+	greeted := func(url string) {
+		t.Helper()
+		res, err := http.Get(url + "/v1/events/stream?after=0&kind=guest.greeted&limit=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil || !strings.Contains(string(body), `"source":"greeter"`) {
+			t.Errorf("%s, %v", body, err)
+		}
+	}
+	greeted(n.url)
+	for name, mode := range map[string]os.FileMode{"toka.sock": 0o600} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if code := n.stop(); code != node.ExitDone {
+		t.Errorf("code %d: %s", code, n.errs)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "toka.sock")); err == nil {
+		t.Error("the socket is still there")
+	}
+	n = runNode(t, actors.NewRegistry(greeter), dir)
+	greeted(n.url)
+	if code, out, errs := commandLine(t, "", "log", "--data", dir, "-o", "json"); code != 0 || strings.Count(out, "\n") != 2 {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+}
+
+// heldArgs are arguments with which each command works on a store that a node
+// holds. One that is not here must be refused there, by name.
+var heldArgs = map[string][]string{
+	"log":     {},
+	"show":    {"1"},
+	"verify":  {},
+	"replay":  {},
+	"ingest":  {"-"},
+	"version": {},
+}
+
+// TestHeldStore runs every command on a store that a node holds.
+func TestHeldStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("a-long-name-", 9)) // longer than a socket's path may be
+	if code, _, errs := commandLine(t, guest, "ingest", "--data", dir, "-"); code != 0 {
+		t.Fatal(errs)
+	}
+	n := runNode(t, actors.NewRegistry(greeter), dir)
+	var walk func(c *cobra.Command, path []string)
+	seen := 0
+	walk = func(c *cobra.Command, path []string) {
+		for _, sub := range c.Commands() {
+			walk(sub, append(path[:len(path):len(path)], sub.Name()))
+		}
+		if len(path) == 0 || !c.Runnable() || c.HasSubCommands() {
+			return
+		}
+		name := strings.Join(path, " ")
+		seen++
+		args, works := heldArgs[name]
+		given := path
+		if c.Flags().Lookup("data") != nil {
+			given = append(given, "--data", dir)
+		}
+		code, out, errs := commandLine(t, guest, append(given, args...)...)
+		switch {
+		case works && code != node.ExitDone:
+			t.Errorf("%s: code %d, %s%s", name, code, out, errs)
+		case !works && (code != node.ExitRefused || !strings.Contains(errs, "held by a node (process ") || !strings.Contains(errs, dir)):
+			t.Errorf("%s: code %d, %s; it should work, with arguments in heldArgs, or be refused by name", name, code, errs)
+		}
+	}
+	walk(node.Root(), nil)
+	if seen < 8 {
+		t.Errorf("only %d commands were tried", seen)
+	}
+
+	// What comes back is what the command says of a store of its own.
+	_, held, _ := commandLine(t, "", "log", "--data", dir, "--kind", "guest.*,x", "--kind", "y", "-o", "json")
+	if code, _, errs := commandLine(t, `{"specversion":"1.0"}`+"\n", "ingest", "--data", dir, "-"); code != node.ExitFailed || !strings.Contains(errs, "line 1: ") {
+		t.Errorf("%d %s", code, errs)
+	}
+	file := filepath.Join(t.TempDir(), "in.jsonl")
+	if err := os.WriteFile(file, []byte(strings.Replace(guest, `"1"`, `"2"`, 1)+"not JSON\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := commandLine(t, "", "ingest", "--data", dir, file); code != node.ExitFailed || !strings.HasPrefix(out, "ingested 1, duplicates 0, rejected 1") {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	if code, _, errs := commandLine(t, "", "show", "--data", dir, "nobody"); code != node.ExitFailed || !strings.Contains(errs, "nobody") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if n.stop() != node.ExitDone {
+		t.Errorf("%s", n.errs)
+	}
+	if _, own, _ := commandLine(t, "", "log", "--data", dir, "--kind", "guest.*,x", "--kind", "y", "-o", "json"); !strings.HasPrefix(own, held) || held == "" {
+		t.Errorf("of a held store %s\nof its own %s", held, own)
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--listen", "0.0.0.0:0"}, node.ExitUsage, "--tls-cert"},
+		{[]string{"--listen", ":0"}, node.ExitUsage, "--tls-cert"},
+		{[]string{"--listen", "nonsense"}, node.ExitUsage, "ADDRESS:PORT"},
+		{[]string{"--tls-cert", "x"}, node.ExitUsage, "--tls-key"},
+		{[]string{"--client-ca", "x"}, node.ExitUsage, "--tls-cert"},
+		{[]string{"--agent", "x"}, node.ExitUsage, "NAME=BEHAVIOUR/VERSION"},
+		{[]string{"--log-level", "loud"}, node.ExitUsage, "debug"},
+		{[]string{"--durability", "hope"}, node.ExitUsage, "fsync"},
+		{[]string{"--pprof", "0.0.0.0:0"}, node.ExitUsage, "loopback"},
+		{[]string{"--listen", "127.0.0.1:0", "--data", "/dev/null"}, node.ExitRefused, "/dev/null"},
+	} {
+		code, _, errs := commandLine(t, "", append([]string{"run", "--data", dir, "--log-format", "json", "--listen", "127.0.0.1:0"}, c.args...)...)
+		if code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("%v: code %d, %s", c.args, code, errs)
+		}
+	}
+}
