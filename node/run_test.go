@@ -152,6 +152,8 @@ var heldArgs = map[string][]string{
 	"replay":  {},
 	"ingest":  {"-"},
 	"version": {},
+
+	"ancestors": {"1"}, "descendants": {"1"}, "parents": {"1"}, "children": {"1"}, "common": {"1", "1"}, "between": {"1", "1"}, "heads": {},
 }
 
 // TestHeldStore runs every command on a store that a node holds.
