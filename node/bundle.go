@@ -177,12 +177,12 @@ system's own streams, whose names begin with $, are left out.`,
 				return err
 			}
 			defer func() { _ = f.Close() }()
-			j, err := a.open(journal.Options{})
+			j, letGo, err := a.borrow(journal.Options{})
 			if err != nil {
 				return err
 			}
 			n, err := bundle.Import(c.Context(), f, j, o)
-			if closeErr := j.Close(); err == nil {
+			if closeErr := letGo(); err == nil {
 				err = closeErr
 			}
 			if err != nil {

@@ -40,6 +40,7 @@ type place struct {
 	scope auth.Scope // over the network; empty: not over the network
 	file  bool       // its argument names a file that is read: it is sent as standard input
 	paths []string   // flags that name files of the machine, made absolute
+	files bool       // so do its arguments
 	alone string     // why it cannot run on a held journal, and what to do
 }
 
@@ -142,6 +143,16 @@ func (a *app) forward(c *cobra.Command, args []string, p place, run func(context
 		}
 		defer func() { _ = f.Close() }()
 		input, args[0] = f, "-"
+	}
+	for i := range args {
+		if !p.files || args[i] == "-" {
+			continue
+		}
+		abs, err := filepath.Abs(args[i])
+		if err != nil {
+			return err
+		}
+		args[i] = abs
 	}
 	line := strings.Fields(c.CommandPath())[1:]
 	var wrong error
