@@ -259,6 +259,13 @@ func (b *Memory) Receive(f Filter) (Receiver, error) {
 	return r, nil
 }
 
+// Receivers tells how many receivers there are, those of subscribers included.
+func (b *Memory) Receivers() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.readers)
+}
+
 // Close implements Bus.
 func (b *Memory) Close(ctx context.Context) error {
 	b.mu.Lock()
