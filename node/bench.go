@@ -23,7 +23,8 @@ func (a *app) benchCommand() *cobra.Command {
 		Long:  `Measures what this program does on this machine, against a yardstick where there is one.`,
 		Example: lines(
 			"toka-node bench append",
-			"toka-node bench append --writers 1 --duration 10s -o json"),
+			"toka-node bench append --writers 1 --duration 10s -o json",
+			"toka-node bench replay"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage("unknown benchmark %q; run toka-node bench --help for a list", args[0])
@@ -32,7 +33,7 @@ func (a *app) benchCommand() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand())
+	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand(), a.benchReplayCommand())
 	return c
 }
 

@@ -106,3 +106,36 @@ func TestBenchInterrupted(t *testing.T) {
 		t.Errorf("left behind: %v %v", left, err)
 	}
 }
+
+func TestBenchReplay(t *testing.T) {
+	t.Chdir(t.TempDir())
+	out := must(t, node.ExitDone, "bench", "replay", "--duration", "100ms", "-o", "json").out
+	var r struct {
+		Benchmark string
+		Events    int
+		Bare      float64 `json:"yardstick_events_per_s"`
+		Read      float64 `json:"read_events_per_s"`
+		Backwards float64 `json:"read_backwards_events_per_s"`
+		Verify    float64 `json:"verify_events_per_s"`
+		Replay    float64 `json:"replay_events_per_s"`
+		ReadRatio float64 `json:"read_ratio"`
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || strings.Count(out, "\n") != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if r.Benchmark != "replay" || r.Events < 1 || r.Bare <= 0 || r.Read <= 0 || r.Backwards <= 0 || r.Verify <= 0 || r.Replay <= 0 || r.ReadRatio != r.Read/r.Bare {
+		t.Error(out)
+	}
+	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	// A journal that is there is measured and left as it was.
+	must(t, node.ExitDone, "bench", "append", "--duration", "100ms", "--data", "kept")
+	r2 := must(t, node.ExitDone, "bench", "replay", "--journal", "kept/journal")
+	if !strings.Contains(r2.out, "read backwards") {
+		t.Error(r2)
+	}
+	must(t, node.ExitDone, "verify", "--data", "kept/journal")
+	must(t, node.ExitRefused, "bench", "replay", "--journal", "absent")
+	must(t, node.ExitUsage, "bench", "replay", "--size", "1")
+}

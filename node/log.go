@@ -15,48 +15,38 @@ import (
 )
 
 func (a *app) logCommand() *cobra.Command {
-	var stream, after string
-	var kinds []string
-	var limit int
+	var f filter
 	c := &cobra.Command{
 		Use:   "log",
 		Short: "List events in the order of the journal",
 		Long: `Lists events in the order of the journal: position, record time, stream, kind,
 short digest and the short digests of the parents.
 
+All filters that are given must hold. Times are record times; they select, and
+never change the order. An agent's events are those of the stream that bears its
+name. A list by --intent ends where intents are assigned up to.
+
 A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 		Example: lines(
-			"toka-node log --data ./data --limit 20",
+			"toka-node log --data ./data --backwards --limit 20",
 			"toka-node log --data ./data --stream order-1 -o json",
-			"toka-node log --data ./data --kind 'order.*' --after 1-42"),
+			"toka-node log --data ./data --kind 'order.*' --after 1-42",
+			"toka-node log --data ./data --correlation talk-7 --since 90m"),
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			q := journal.Query{Stream: stream, Limit: limit}
-			if limit < 0 {
-				return usage("limit %d: use 0 for no limit, or a positive number", limit)
-			}
-			for _, k := range kinds {
-				p, err := events.ParsePattern(k)
-				if err != nil {
-					return usage("%w", err)
-				}
-				q.Kinds = append(q.Kinds, p)
+			if err := f.parse(); err != nil {
+				return err
 			}
 			return a.read(func(j *journal.Journal) error {
-				if after != "" {
-					var err error
-					if q.After, err = j.ParseCursor(after); err != nil {
-						return &exit{ExitUsage, err}
-					}
+				q, err := f.query(j)
+				if err != nil {
+					return err
 				}
 				return a.list(c, j, q)
 			})
 		},
 	}
-	c.Flags().StringVar(&stream, "stream", "", "only events of this stream")
-	c.Flags().StringSliceVar(&kinds, "kind", nil, "only kinds that match: dot tokens, * for one, > for the rest")
-	c.Flags().StringVar(&after, "after", "", "only events after this cursor")
-	c.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is no limit")
+	f.flags(c, true)
 	return a.withData(c)
 }
 

@@ -168,6 +168,7 @@ was not opened.`,
 	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)
+	root.AddCommand(a.statsCommand(), a.consumersCommand())
 	return root
 }
 

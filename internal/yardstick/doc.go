@@ -1,6 +1,7 @@
 // Package yardstick measures what the storage engine does when it is used
 // bare, for what a journal does to be held against. [Run] repeats the commits
 // of a journal: as many batches, each with as many keys and bytes, as durable.
+// [Scan] reads what a journal wrote and does nothing with it.
 //
 // # What it writes
 //
@@ -17,7 +18,8 @@
 //
 // # Guarantees
 //
-//   - It writes what it was told, no less (TestRunWritesTheGroups).
+//   - It writes what it was told, no less (TestRunWritesTheGroups), and reads
+//     everything it is asked to (TestScanReadsWhatRunWrote).
 //
 // # What it does not do
 //

@@ -368,3 +368,6 @@ func (s *Set) offer(es []events.Event, position uint64) {
 		s.write()
 	}
 }
+
+// Journal returns the journal whose consumers these are.
+func (s *Set) Journal() *journal.Journal { return s.j }
