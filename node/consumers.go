@@ -95,11 +95,11 @@ this command or another.`,
 		a.consumersParked(), a.consumersReplay(), a.consumersDrop(),
 		a.withConsumer(0, &cobra.Command{
 			Use: "show NAME", Short: "Show one consumer",
-			Example: lines("toka-node consumers show mailer -o json"),
+			Example: lines("toka-node consumers show mailer --data ./data", "toka-node consumers show mailer -o json"),
 		}, func(_ *cobra.Command, c *consumer.Consumer, _ []string) error { return a.showConsumers(c) }),
 		a.withSet(1, &cobra.Command{
 			Use: "delete NAME", Short: "Take a consumer away; what it parked stays in the journal",
-			Example: lines("toka-node consumers delete mailer"),
+			Example: lines("toka-node consumers delete mailer", "toka-node consumers delete mailer --data ./data"),
 		}, func(c *cobra.Command, s *consumer.Set, args []string) error { return s.Delete(c.Context(), args[0]) }))
 	return c
 }
@@ -148,7 +148,7 @@ func (a *app) withConsumer(n int, c *cobra.Command, f func(c *cobra.Command, of 
 func (a *app) consumersList() *cobra.Command {
 	return a.withSet(0, &cobra.Command{
 		Use: "list", Short: "List the consumers of a journal",
-		Example: lines("toka-node consumers list --data ./data"),
+		Example: lines("toka-node consumers list --data ./data", "toka-node consumers list -o json | jq .lag"),
 	}, func(_ *cobra.Command, s *consumer.Set, _ []string) error { return a.showConsumers(s.List()...) })
 }
 
@@ -310,7 +310,7 @@ func (a *app) settle(c *cobra.Command, f func(cmd *cobra.Command, d consumer.Del
 func (a *app) consumersSettle() *cobra.Command {
 	return a.settle(&cobra.Command{
 		Use: "ack NAME POSITION...", Short: "Say that deliveries are dealt with",
-		Example: lines("toka-node consumers ack mailer 42 43"),
+		Example: lines("toka-node consumers ack mailer 42", "toka-node consumers ack mailer 42 43 --data ./data"),
 	}, func(cmd *cobra.Command, d consumer.Delivery) error { return d.Ack(cmd.Context()) })
 }
 
@@ -319,7 +319,7 @@ func (a *app) consumersNak() *cobra.Command {
 	var delay time.Duration
 	c := a.settle(&cobra.Command{
 		Use: "nak NAME POSITION...", Short: "Refuse deliveries: they come again later, or are parked when they came too often",
-		Example: lines("toka-node consumers nak mailer 42 --reason 'no connection' --delay 1m"),
+		Example: lines("toka-node consumers nak mailer 42", "toka-node consumers nak mailer 42 --reason 'no connection' --delay 1m"),
 	}, func(cmd *cobra.Command, d consumer.Delivery) error { return d.Nak(cmd.Context(), reason, delay) })
 	c.Flags().StringVar(&reason, "reason", "", "why, for when it is parked")
 	c.Flags().DurationVar(&delay, "delay", 0, "when it comes again; default the consumer's backoff")
@@ -330,7 +330,7 @@ func (a *app) consumersPark() *cobra.Command {
 	var reason string
 	c := a.settle(&cobra.Command{
 		Use: "park NAME POSITION...", Short: "Refuse deliveries for good",
-		Example: lines("toka-node consumers park mailer 42 --reason 'no such customer'"),
+		Example: lines("toka-node consumers park mailer 42", "toka-node consumers park mailer 42 --reason 'no such customer'"),
 	}, func(cmd *cobra.Command, d consumer.Delivery) error { return d.Terminate(cmd.Context(), reason) })
 	c.Flags().StringVar(&reason, "reason", "", "why")
 	return c
@@ -339,7 +339,7 @@ func (a *app) consumersPark() *cobra.Command {
 func (a *app) consumersParked() *cobra.Command {
 	return a.withConsumer(0, &cobra.Command{
 		Use: "parked NAME", Short: "List what a consumer has parked",
-		Example: lines("toka-node consumers parked mailer -o json"),
+		Example: lines("toka-node consumers parked mailer", "toka-node consumers parked mailer -o json | jq .reason"),
 	}, func(cmd *cobra.Command, c *consumer.Consumer, _ []string) error {
 		ps, err := c.Parked(cmd.Context())
 		if err != nil {
@@ -367,7 +367,7 @@ func (a *app) consumersReplay() *cobra.Command {
 		Use: "replay NAME [ID...]", Short: "Deliver parked events again, all of them if no ID is given",
 		Long: `Puts parked events back among what is to be delivered, as far as there is room for
 deliveries in flight, and prints how many. IDs are those that parked lists.`,
-		Example: lines("toka-node consumers replay mailer"),
+		Example: lines("toka-node consumers replay mailer", "toka-node consumers replay mailer 0193b5a4-9c1e-7c4e-8a53-2f1d3c5b7a90"),
 	}, "replayed", func(cmd *cobra.Command, c *consumer.Consumer, ids []events.ID) (int, error) {
 		return c.Replay(cmd.Context(), ids...)
 	})
@@ -376,7 +376,7 @@ deliveries in flight, and prints how many. IDs are those that parked lists.`,
 func (a *app) consumersDrop() *cobra.Command {
 	return a.resolveParked(&cobra.Command{
 		Use: "drop NAME [ID...]", Short: "Take parked events off the list for good, all of them if no ID is given",
-		Example: lines("toka-node consumers drop mailer 0193b5a4-9c1e-7c4e-8a53-2f1d3c5b7a90"),
+		Example: lines("toka-node consumers drop mailer", "toka-node consumers drop mailer 0193b5a4-9c1e-7c4e-8a53-2f1d3c5b7a90"),
 	}, "dropped", func(cmd *cobra.Command, c *consumer.Consumer, ids []events.ID) (int, error) {
 		return c.Drop(cmd.Context(), ids...)
 	})

@@ -223,6 +223,21 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node graph":         {"graph --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
 
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
+		"toka-node bench replay": {"bench replay --journal " + data},
+		"toka-node stats":        {"stats --data " + data, "stats --payloads --data " + empty},
+
+		// In the order of their names, so what create makes is there for what follows.
+		"toka-node consumers ack":    {"consumers ack one 1 --data " + data},
+		"toka-node consumers create": {"consumers create one --data " + data, "consumers create two --kind a.> --data " + data},
+		"toka-node consumers delete": {"consumers delete two --data " + data},
+		"toka-node consumers drop":   {"consumers drop one --data " + data},
+		"toka-node consumers fetch":  {"consumers fetch one --limit 5 --data " + data},
+		"toka-node consumers list":   {"consumers list --data " + data},
+		"toka-node consumers nak":    {"consumers nak one 1 --data " + data},
+		"toka-node consumers park":   {"consumers park one 2 --data " + data},
+		"toka-node consumers parked": {"consumers parked one --data " + data},
+		"toka-node consumers replay": {"consumers replay one --data " + data},
+		"toka-node consumers show":   {"consumers show one --data " + data},
 	}
 	commands(node.Root(), func(c *cobra.Command) {
 		if c.Flags().Lookup("output") == nil {

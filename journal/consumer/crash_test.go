@@ -87,8 +87,9 @@ type history struct {
 	held map[string][]consumer.Delivery
 
 	mu      sync.Mutex
-	settled places // what returned
-	tried   places // what was begun, and may or may not be on disk after a crash
+	settled places     // what returned
+	tried   places     // what was begun, and may or may not be on disk after a crash
+	luck    *rand.Rand // of power cuts
 	// When the power goes: a copy of the disk, and of what was known then.
 	cutIn                int // changes from now; 0 is never
 	cut                  *disktest.Disk
@@ -99,7 +100,7 @@ type history struct {
 
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{
-		t: t, rng: rand.New(rand.NewPCG(seed, 7)), disk: disktest.New(),
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), luck: rand.New(rand.NewPCG(seed, 8)), disk: disktest.New(),
 		held: map[string][]consumer.Delivery{}, settled: places{}, tried: places{},
 	}
 	h.open()
@@ -121,7 +122,7 @@ func (h *history) open() {
 			return
 		}
 		if h.cutIn--; h.cutIn == 0 {
-			h.cut = d.PowerCut(h.rng.IntN(3)*50, h.rng.Uint64())
+			h.cut = d.PowerCut(h.luck.IntN(3)*50, h.luck.Uint64())
 			h.cutSettled, h.cutTried = h.settled.clone(), h.tried.clone()
 		}
 	})
@@ -232,7 +233,9 @@ func (h *history) fetch(c *consumer.Consumer, n int) int {
 // event whose settling had begun and not returned when the power went may have
 // been settled too.
 func (h *history) drain() {
+	h.mu.Lock()
 	h.cutIn = 0
+	h.mu.Unlock()
 	for name := range crashConsumers {
 		c := get(h.t, h.s, name)
 		for idle := 0; idle < 3; {

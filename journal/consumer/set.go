@@ -124,6 +124,8 @@ func (s *Set) load() error {
 		}
 	}
 	s.shared = s.at
+	s.mu.Lock() // the first that is added is followed for at once
+	defer s.mu.Unlock()
 	for name, text := range configs {
 		config, begun, err := decodeConfig(name, text)
 		if err != nil {
@@ -138,7 +140,7 @@ func (s *Set) load() error {
 	return nil
 }
 
-// add takes a consumer in. The caller holds mu, or is alone.
+// add takes a consumer in. The caller holds mu.
 func (s *Set) add(c *Consumer) {
 	c.known = s.at
 	s.consumers[c.config.Name] = c
