@@ -100,7 +100,12 @@ this command or another.`,
 		a.withSet(1, &cobra.Command{
 			Use: "delete NAME", Short: "Take a consumer away; what it parked stays in the journal",
 			Example: lines("toka-node consumers delete mailer", "toka-node consumers delete mailer --data ./data"),
-		}, func(c *cobra.Command, s *consumer.Set, args []string) error { return s.Delete(c.Context(), args[0]) }))
+		}, func(c *cobra.Command, s *consumer.Set, args []string) error {
+			if err := s.Delete(c.Context(), args[0]); err != nil {
+				return err
+			}
+			return a.said("deleted", 1)
+		}))
 	return c
 }
 
@@ -288,7 +293,7 @@ func positions(texts []string) ([]uint64, error) {
 }
 
 // settle completes a command that settles deliveries by position.
-func (a *app) settle(c *cobra.Command, f func(cmd *cobra.Command, d consumer.Delivery) error) *cobra.Command {
+func (a *app) settle(c *cobra.Command, done string, f func(cmd *cobra.Command, d consumer.Delivery) error) *cobra.Command {
 	return a.withConsumer(1, c, func(cmd *cobra.Command, c *consumer.Consumer, args []string) error {
 		ps, err := positions(args)
 		if err != nil {
@@ -303,7 +308,7 @@ func (a *app) settle(c *cobra.Command, f func(cmd *cobra.Command, d consumer.Del
 				return err
 			}
 		}
-		return nil
+		return a.said(done, len(ps))
 	})
 }
 
@@ -311,7 +316,7 @@ func (a *app) consumersSettle() *cobra.Command {
 	return a.settle(&cobra.Command{
 		Use: "ack NAME POSITION...", Short: "Say that deliveries are dealt with",
 		Example: lines("toka-node consumers ack mailer 42", "toka-node consumers ack mailer 42 43 --data ./data"),
-	}, func(cmd *cobra.Command, d consumer.Delivery) error { return d.Ack(cmd.Context()) })
+	}, "acknowledged", func(cmd *cobra.Command, d consumer.Delivery) error { return d.Ack(cmd.Context()) })
 }
 
 func (a *app) consumersNak() *cobra.Command {
@@ -320,7 +325,7 @@ func (a *app) consumersNak() *cobra.Command {
 	c := a.settle(&cobra.Command{
 		Use: "nak NAME POSITION...", Short: "Refuse deliveries: they come again later, or are parked when they came too often",
 		Example: lines("toka-node consumers nak mailer 42", "toka-node consumers nak mailer 42 --reason 'no connection' --delay 1m"),
-	}, func(cmd *cobra.Command, d consumer.Delivery) error { return d.Nak(cmd.Context(), reason, delay) })
+	}, "refused", func(cmd *cobra.Command, d consumer.Delivery) error { return d.Nak(cmd.Context(), reason, delay) })
 	c.Flags().StringVar(&reason, "reason", "", "why, for when it is parked")
 	c.Flags().DurationVar(&delay, "delay", 0, "when it comes again; default the consumer's backoff")
 	return c
@@ -331,7 +336,7 @@ func (a *app) consumersPark() *cobra.Command {
 	c := a.settle(&cobra.Command{
 		Use: "park NAME POSITION...", Short: "Refuse deliveries for good",
 		Example: lines("toka-node consumers park mailer 42", "toka-node consumers park mailer 42 --reason 'no such customer'"),
-	}, func(cmd *cobra.Command, d consumer.Delivery) error { return d.Terminate(cmd.Context(), reason) })
+	}, "parked", func(cmd *cobra.Command, d consumer.Delivery) error { return d.Terminate(cmd.Context(), reason) })
 	c.Flags().StringVar(&reason, "reason", "", "why")
 	return c
 }
@@ -404,12 +409,17 @@ func (a *app) resolveParked(c *cobra.Command, done string, f func(cmd *cobra.Com
 		if err != nil {
 			return err
 		}
-		if a.json() {
-			return a.object(map[string]int{done: n})
-		}
-		_, err = fmt.Fprintf(a.streams.Out, "%s: %d\n", done, n)
-		return err
+		return a.said(done, n)
 	})
+}
+
+// said prints to how many something was done.
+func (a *app) said(done string, n int) error {
+	if a.json() {
+		return a.object(map[string]int{done: n})
+	}
+	_, err := fmt.Fprintf(a.streams.Out, "%s: %d\n", done, n)
+	return err
 }
 
 // fetchWithin waits for deliveries, and gives none where none came in time.

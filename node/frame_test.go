@@ -200,6 +200,9 @@ func TestJSONOutput(t *testing.T) {
 		t.Fatal(r.err)
 	}
 	carried := filepath.Join(t.TempDir(), "carried.bundle")
+	work := ingested(t)
+	must(t, node.ExitDone, "consumers", "create", "one", "--data", work)
+	must(t, node.ExitDone, "consumers", "fetch", "one", "--limit", "3", "--data", work)
 	invocations := map[string][]string{
 		"toka-node version": {"version"},
 		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
@@ -226,18 +229,18 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node bench replay": {"bench replay --journal " + data},
 		"toka-node stats":        {"stats --data " + data, "stats --payloads --data " + empty},
 
-		// In the order of their names, so what create makes is there for what follows.
-		"toka-node consumers ack":    {"consumers ack one 1 --data " + data},
-		"toka-node consumers create": {"consumers create one --data " + data, "consumers create two --kind a.> --data " + data},
-		"toka-node consumers delete": {"consumers delete two --data " + data},
-		"toka-node consumers drop":   {"consumers drop one --data " + data},
-		"toka-node consumers fetch":  {"consumers fetch one --limit 5 --data " + data},
-		"toka-node consumers list":   {"consumers list --data " + data},
-		"toka-node consumers nak":    {"consumers nak one 1 --data " + data},
-		"toka-node consumers park":   {"consumers park one 2 --data " + data},
-		"toka-node consumers parked": {"consumers parked one --data " + data},
-		"toka-node consumers replay": {"consumers replay one --data " + data},
-		"toka-node consumers show":   {"consumers show one --data " + data},
+		// In the order of their names, each with a delivery of its own.
+		"toka-node consumers ack":    {"consumers ack one 1 --data " + work},
+		"toka-node consumers create": {"consumers create one --data " + work, "consumers create two --kind a.> --data " + work},
+		"toka-node consumers delete": {"consumers delete two --data " + work},
+		"toka-node consumers drop":   {"consumers drop one --data " + work},
+		"toka-node consumers fetch":  {"consumers fetch one --limit 5 --data " + work},
+		"toka-node consumers list":   {"consumers list --data " + work},
+		"toka-node consumers nak":    {"consumers nak one 2 --data " + work},
+		"toka-node consumers park":   {"consumers park one 3 --data " + work},
+		"toka-node consumers parked": {"consumers parked one --data " + work},
+		"toka-node consumers replay": {"consumers replay one --data " + work},
+		"toka-node consumers show":   {"consumers show one --data " + work},
 	}
 	commands(node.Root(), func(c *cobra.Command) {
 		if c.Flags().Lookup("output") == nil {
