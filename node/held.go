@@ -57,6 +57,12 @@ var places = map[string]place{
 	"demo":         {alone: "the demonstration runs agents of its own; give another --data, or none"},
 	"bench":        {alone: "a benchmark measures a journal of its own; give another --data, or none"},
 	"bench append": {alone: "a benchmark measures a journal of its own; give another --data, or none"},
+	"bench replay": {alone: "a benchmark opens the journal that it measures; give another --journal, or none"},
+
+	"stats":            {scope: auth.Read},
+	"consumers list":   {scope: auth.Read},
+	"consumers show":   {scope: auth.Read},
+	"consumers parked": {scope: auth.Read},
 }
 
 // placeOf returns where c may run, and its name in places.

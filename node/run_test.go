@@ -154,6 +154,10 @@ var heldArgs = map[string][]string{
 	"ingest": {"-"},
 
 	"ancestors": {"1"}, "descendants": {"1"}, "parents": {"1"}, "children": {"1"}, "common": {"1", "1"}, "between": {"1", "1"}, "heads": {},
+	"stats": {}, "consumers list": {}, "consumers create": {"another"}, "consumers delete": {"gone"}, "consumers show": {"parks"},
+	"consumers fetch": {"parks"}, "consumers ack": {"acks", "1"}, "consumers nak": {"naks", "1"}, "consumers park": {"parks", "1"},
+	"consumers parked": {"parks"}, "consumers replay": {"parks"}, "consumers drop": {"parks"},
+
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
 }
 
@@ -166,6 +170,13 @@ func TestHeldStore(t *testing.T) {
 	exported := filepath.Join(t.TempDir(), "ada.bundle")
 	if code, _, errs := commandLine(t, "", "bundle", "export", "--data", dir, "1", "--out", exported); code != 0 {
 		t.Fatal(errs)
+	}
+	for _, name := range []string{"acks", "naks", "parks", "gone"} {
+		for _, verb := range []string{"create", "fetch"} {
+			if code, _, errs := commandLine(t, "", "consumers", verb, name, "--data", dir); code != 0 {
+				t.Fatal(errs)
+			}
+		}
 	}
 	n := runNode(t, actors.NewRegistry(greeter), dir)
 	var walk func(c *cobra.Command, path []string)
