@@ -32,6 +32,9 @@
 //     where other machines reach it without TLS and tokens (TestRunRefuses).
 //   - While a node holds a journal, every other command on the directory runs
 //     there, or is refused by a word that names the node (TestHeldStore).
+//   - Following a node shows every event once, also over connections that are cut
+//     all the time (TestTail). Over the network a command needs a token of its
+//     scope that covers everything (TestTokens).
 //   - A benchmark leaves nothing behind but what --data keeps (TestBenchAppend,
 //     TestBenchAppendKeeps, TestBenchInterrupted).
 //   - Questions about causes are answered as git answers them for its own

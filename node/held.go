@@ -41,21 +41,26 @@ type place struct {
 	file  bool       // its argument names a file that is read: it is sent as standard input
 	paths []string   // flags that name files of the machine, made absolute
 	files bool       // so do its arguments
+	asks  bool       // it asks the node by itself
 	alone string     // why it cannot run on a held journal, and what to do
 }
 
 // places lists commands by name, with those above them. What is missing runs
 // on a held journal by the socket, and not over the network.
 var places = map[string]place{
-	"log":          {scope: auth.Read},
-	"show":         {scope: auth.Read},
-	"verify":       {scope: auth.Admin},
-	"replay":       {scope: auth.Admin},
-	"version":      {scope: auth.Read},
-	"ingest":       {scope: auth.Append, file: true},
+	"log": {scope: auth.Read}, "show": {scope: auth.Read}, "version": {scope: auth.Read},
+	"verify": {scope: auth.Admin}, "replay": {scope: auth.Admin},
+	"ingest": {scope: auth.Append, file: true},
+	"tail":   {asks: true},
+
+	"ancestors": {scope: auth.Read}, "descendants": {scope: auth.Read}, "parents": {scope: auth.Read}, "children": {scope: auth.Read},
+	"common": {scope: auth.Read}, "between": {scope: auth.Read}, "heads": {scope: auth.Read}, "why": {scope: auth.Read}, "graph": {scope: auth.Read},
+	"bundle export": {paths: []string{"out", "key"}}, "bundle import": {paths: []string{"key"}, files: true},
+
+	"token create": {scope: auth.Admin}, "token list": {scope: auth.Admin}, "token revoke": {scope: auth.Admin},
+
 	"run":          {alone: "one node serves a journal; stop it first, or give another --data"},
 	"demo":         {alone: "the demonstration runs agents of its own; give another --data, or none"},
-	"bench":        {alone: "a benchmark measures a journal of its own; give another --data, or none"},
 	"bench append": {alone: "a benchmark measures a journal of its own; give another --data, or none"},
 	"bench replay": {alone: "a benchmark opens the journal that it measures; give another --journal, or none"},
 
@@ -86,9 +91,15 @@ func (a *app) withRemote(root *cobra.Command) {
 	root.PersistentPreRunE = func(c *cobra.Command, args []string) error {
 		p, name := placeOf(c)
 		if a.held != nil {
+			if p.asks {
+				return usage("%s asks a node, and is none to be asked for", name)
+			}
 			if p.alone != "" {
 				return &exit{ExitRefused, fmt.Errorf("%s does not run on a journal that a node serves: %s", name, p.alone)}
 			}
+			return nil
+		}
+		if p.asks {
 			return nil
 		}
 		// From the environment, it stands for --data where that is not given.
@@ -115,7 +126,7 @@ func (a *app) forwardHeld(c *cobra.Command, args []string, p place) error {
 	if err != nil {
 		return nil // left behind by a node that was killed; the lock decides
 	}
-	defer client.CloseIdleConnections()
+	defer client.close()
 	if p.alone != "" {
 		return &exit{ExitRefused, fmt.Errorf("%s: %w by a node (process %s); %s", f.Value, journal.ErrHeld, holder(f.Value.String()), p.alone)}
 	}
@@ -132,7 +143,7 @@ func (a *app) forwardTo(c *cobra.Command, args []string, p place, name string) e
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
+	defer client.close()
 	return a.forward(c, args, p, func(ctx context.Context, body io.Reader) (int, error) {
 		return client.run(ctx, body, a.streams)
 	})
@@ -248,7 +259,7 @@ func (a *app) networkScope(args []string) (auth.Scope, bool) {
 		return "", false
 	}
 	p, _ := placeOf(c)
-	if p.alone != "" || p.scope == "" {
+	if p.alone != "" || p.asks || p.scope == "" {
 		return "", false
 	}
 	return p.scope, true

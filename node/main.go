@@ -164,7 +164,7 @@ was not opened.`,
 		return usage("%w; run %s --help", err, c.CommandPath())
 	})
 	a.withRemote(root)
-	root.AddCommand(a.runCommand())
+	root.AddCommand(a.runCommand(), a.tailCommand(), a.tokenCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)

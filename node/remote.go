@@ -58,6 +58,16 @@ type client struct {
 	http.Client
 	base  string
 	token string
+	first chan net.Conn // holds the first connection until it is used
+}
+
+func (c *client) close() {
+	select {
+	case conn := <-c.first:
+		_ = conn.Close()
+	default:
+	}
+	c.CloseIdleConnections()
 }
 
 // dialSocket returns a client of the node at a socket, once that has answered.
@@ -71,12 +81,11 @@ func dialSocket(ctx context.Context, path string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conns := make(chan net.Conn, 1)
-	conns <- first
-	c := &client{base: "http://localhost"}
+	c := &client{base: "http://localhost", first: make(chan net.Conn, 1)}
+	c.first <- first
 	c.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		select {
-		case conn := <-conns:
+		case conn := <-c.first:
 			return conn, nil
 		default:
 		}

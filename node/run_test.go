@@ -159,6 +159,9 @@ var heldArgs = map[string][]string{
 	"consumers parked": {"parks"}, "consumers replay": {"parks"}, "consumers drop": {"parks"},
 
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
+
+	"tail":         {"--after", "0", "--limit", "1"},
+	"token create": {"--name", "x", "--scope", "read"}, "token list": {}, "token revoke": {"x"},
 }
 
 // TestHeldStore runs every command on a store that a node holds.

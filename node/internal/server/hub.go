@@ -10,10 +10,11 @@ import (
 	"github.com/tokaworks/toka/journal"
 )
 
-// Bounds of what the hub keeps.
+// Bounds of what the hub keeps; of each byte of a frame there may be three, with
+// the event and its other form.
 const (
 	hubEvents = 8192
-	hubBytes  = 16 << 20
+	hubBytes  = 8 << 20
 )
 
 // hub follows the journal once for all readers at its end: each event is read
@@ -29,11 +30,14 @@ type hub struct {
 	end     uint64 // position of the newest entry, or where the pump began
 	changed chan struct{}
 	err     error // why the pump ended
+
+	asRecord func(*events.Event) []byte // set once
 }
 
 type entry struct {
-	event events.Event // without its payload
-	frame []byte
+	event  events.Event
+	frame  []byte
+	record func() []byte // the same as a record, made when the first reader wants it
 }
 
 // join counts a reader in and starts the pump for the first one.
@@ -82,8 +86,7 @@ func (h *hub) pump(ctx context.Context, j *journal.Journal, from uint64) {
 			return
 		}
 		frame := appendFrame(nil, &e)
-		e.Payload = nil
-		h.entries = append(h.entries, &entry{e, frame})
+		h.entries = append(h.entries, &entry{e, frame, sync.OnceValue(func() []byte { return h.asRecord(&e) })})
 		h.bytes += len(frame)
 		h.end = e.Position
 		for len(h.entries) > hubEvents || h.bytes > hubBytes {
@@ -149,8 +152,12 @@ func (h *hub) after(position uint64, f *selection, most int, frames [][]byte) ba
 	for _, e := range entries {
 		b.next = e.event.Position
 		if f.matches(&e.event) {
-			b.frames = append(b.frames, e.frame)
-			size += len(e.frame)
+			frame := e.frame
+			if f.records {
+				frame = e.record()
+			}
+			b.frames = append(b.frames, frame)
+			size += len(frame)
 		}
 		if size >= maxChunk || most > 0 && len(b.frames) == most {
 			break

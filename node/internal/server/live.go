@@ -19,6 +19,7 @@ import (
 type liveInput struct {
 	Filter
 	LastEventID string `header:"Last-Event-ID" doc:"Goes before after; browsers send it when they come back" required:"false"`
+	As          string `query:"as" doc:"record: as the command line prints events, with digests, parents and place" enum:"cloudevent,record" default:"cloudevent"`
 	Gap         uint64 `query:"gap" doc:"Rather than to fall more events behind than this, be told of the gap and go on at the end; 0 misses nothing"`
 	Limit       int    `query:"limit" doc:"End after so many events; 0 does not end" minimum:"0"`
 }
@@ -38,8 +39,9 @@ func (s *Server) liveRoutes() {
 
 // selection is what a reader gets: what it asked for of what its token covers.
 type selection struct {
-	q   journal.Query
-	who *auth.Principal
+	q       journal.Query
+	who     *auth.Principal
+	records bool // in the form of the command line
 }
 
 func (f *selection) matches(e *events.Event) bool {
@@ -86,7 +88,7 @@ func (s *Server) live(ctx context.Context, n *Node, in *liveInput) (*huma.Stream
 		r, w := humago.Unwrap(hc)
 		l := &reader{
 			s: s, j: n.Journal, r: r, w: w, rc: http.NewResponseController(w),
-			sel: selection{q, principal(ctx)}, position: q.After, gap: in.Gap, left: in.Limit, endless: in.Limit == 0,
+			sel: selection{q, principal(ctx), in.As == "record"}, position: q.After, gap: in.Gap, left: in.Limit, endless: in.Limit == 0,
 		}
 		s.counters.streams.Add(1)
 		defer s.counters.streams.Add(-1)
@@ -233,7 +235,7 @@ func (l *reader) followIntent(ctx context.Context) error {
 				l.position = i.e.Position
 				continue
 			}
-			l.buf = appendFrame(l.buf[:0], &i.e)
+			l.buf = l.append(l.buf[:0], &i.e)
 			if err := l.sent(l.write(l.buf), 1, i.e.Position); err != nil {
 				return err
 			}
@@ -269,7 +271,7 @@ func (l *reader) catchUp(ctx context.Context) error {
 		}
 		next = e.Position
 		if l.sel.who.Covers(e.Stream, e.Kind) {
-			l.buf = appendFrame(l.buf, &e)
+			l.buf = l.append(l.buf, &e)
 			n++
 		}
 		if len(l.buf) >= maxChunk || !l.endless && n == l.left {
@@ -301,6 +303,22 @@ func (l *reader) sent(err error, n int, next uint64) error {
 		return errLimit
 	}
 	return nil
+}
+
+func (l *reader) append(dst []byte, e *events.Event) []byte {
+	if l.sel.records {
+		return append(dst, l.s.recordFrame(e)...)
+	}
+	return appendFrame(dst, e)
+}
+
+// recordFrame encodes an event as the command line prints it.
+func (s *Server) recordFrame(e *events.Event) []byte {
+	body, err := json.Marshal(s.opts.Describe(*e))
+	if err != nil {
+		body = []byte("null") // it is made of texts and numbers
+	}
+	return append(append(append([]byte("id: "+cursor(e)), "\ndata: "...), body...), "\n\n"...)
 }
 
 // write sends b, or fails if the reader does not take it in time.

@@ -135,6 +135,7 @@ func New(o Options) *Server {
 		started: time.Now(), ending: make(chan struct{}),
 	}
 	s.limits.init(o)
+	s.hub.asRecord = s.recordFrame
 	s.phase.Store(&Phase{Name: "opening"})
 	s.api = humago.New(s.mux, apiConfig(o.Version))
 	s.routes()
