@@ -29,6 +29,21 @@ type Assignment struct {
 	Intent     events.ID
 	Similarity float64 // cosine to the centroid before this arrival joined it; 1 for a founder
 	Created    bool    // this arrival founded the intent
+
+	// Part is the part of the intent that the arrival joined, and the centroid
+	// of Similarity is that of the part. What an intent is made of can change;
+	// an arrival stays in its part for ever, and [Aliases] tells what intent that
+	// belongs to. Zero: the intent has no parts and never changes.
+	Part events.ID
+}
+
+// Of returns what an arrival was assigned to, for ever: its part, or the intent
+// if that has none.
+func (a Assignment) Of() events.ID {
+	if a.Part.IsZero() {
+		return a.Intent
+	}
+	return a.Part
 }
 
 // Strategy assigns arrivals to intents, online. It is a deterministic state

@@ -33,7 +33,7 @@ func (a *app) benchCommand() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand(), a.benchReplayCommand())
+	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand(), a.benchReplayCommand(), a.benchIntentCommand())
 	return c
 }
 

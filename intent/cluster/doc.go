@@ -1,19 +1,47 @@
 // Package cluster groups events by meaning as they arrive: it holds the
 // strategies ([intent.Strategy]) that assign intents.
 //
-// There is one so far, [Leader]. An arrival joins the intent whose centroid has
-// the largest cosine to it, if that is at least a threshold, and founds an
-// intent of its own otherwise. It reads every arrival once, keeps a sum for
-// each intent and no event, and is told neither how many intents there are nor
-// what they are called.
+//   - [NewTwoPhase], the default: an arrival joins or founds a part (a
+//     micro-cluster) at once and for ever; intents are made of parts and are
+//     regrouped as parts come, which merges and splits them. Parts fade by
+//     arrivals, and intents without parts retire. How many intents there are
+//     follows from the data; nothing needs tuning.
+//   - [NewStrict]: the same parts, but only what is much nearer than intents are
+//     to each other shares an intent.
+//   - [NewBudgeted]: the default with a hard bound on intents and memory.
+//   - [Leader]: an arrival joins the intent whose centroid has the largest cosine
+//     to it, if that is at least a threshold, and founds one otherwise;
+//     [NewCalibrated] finds the threshold online and without labels.
+//
+// Each reads every arrival once, keeps sums and no event, and is told neither how
+// many intents there are nor what they are called. Another strategy is another way
+// of grouping parts: a function, in a file of its own.
+//
+// # How parts become intents
+//
+// Each part is moved to the mean of its neighbourhood of about 15 members; the
+// moved parts are joined by average linkage (the mean cosine of their members, on
+// means that are not brought to unit length: centroids at unit length chain until
+// all is one); the hierarchy is cut at several levels, groups of fewer than 5 are
+// dropped, their parts moved to the nearest centre, and the level is taken whose
+// simplified silhouette is the largest. No label and no number of groups is in it.
 //
 // # Guarantees
 //
 //   - The same arrivals in the same order give the same ids, the same bits of
 //     similarity and the same snapshot, on any machine
 //     (TestLeaderIsDeterministic, TestLeaderGolden).
+//   - That holds for the others too, with the kernels in assembly and without, and
+//     from any snapshot on (TestLayersAreRepeatable).
+//   - What a strategy does on its own is told: the changes lead to the intents
+//     that it lists, with the members it counts, after every arrival
+//     (TestChangesTellAll). Merging never chains all into one
+//     (TestMergeNeverChains); a new topic is an intent of its own within five
+//     events (TestDriftIsSeen); what is stale retires, by arrivals
+//     (TestStaleIntentsRetire); the budget holds (TestBudgetHolds).
+//   - Explaining changes nothing (TestLayersExplain).
 //   - The nearest centroid is found exactly and the threshold is compared
-//     exactly: floats only choose which centroids integers then rank
+//     exactly: a scan only chooses which centroids integers then rank
 //     (TestLeaderAgreesWithReference, FuzzLeader, TestThresholdIsExact,
 //     TestAnyKernelGivesTheSameAnswers).
 //   - Of several centroids that are equally near, the oldest intent wins
@@ -24,18 +52,18 @@
 //     in it, and from the event that founded it (TestIntentIDDerives).
 //   - A snapshot and the arrivals after it lead to the state that all arrivals
 //     lead to (TestSnapshotAndTail). Other bytes are refused and change nothing
-//     (TestRestoreRefuses, FuzzRestore).
+//     (TestRestoreRefuses, FuzzRestore,
+//     TestLayersRestoreRefuses).
 //   - A wrong setting or a vector that intent.Quantize did not write is a
 //     mistake in the program and panics, with a text that starts with
-//     "cluster:" (TestMisusePanics).
+//     "cluster:" (TestMisusePanics, TestLayeredMisusePanics).
 //
 // # What it does not do
 //
-// It does not merge, split, fade or end an intent, and does not move an event
-// from one to another. What it answers depends on the order of arrival. It
-// starts no goroutine, takes no lock, reads no clock and draws no random
-// number; one goroutine uses a strategy at a time. It does not find the nearest
-// centroid in less than one pass over all of them.
+// It does not move an event from one part to another: what a part holds stays
+// together. [Leader] does not merge, split, fade or end an intent. What is answered
+// depends on the order of arrival. It starts no goroutine, takes no lock, reads no
+// clock and draws no random number; one goroutine uses a strategy at a time.
 //
 // # What was measured
 //
@@ -68,5 +96,25 @@
 //	| 32        | digest of all bytes above (events.PayloadDigest)      |
 //	+-----------+-------------------------------------------------------+
 //
-// All else follows from the sums and is computed again.
+// All else follows from the sums and is computed again. The others write:
+//
+//	+-----------+-------------------------------------------------------+
+//	| 16        | "toka/layers/1", padded with NUL                      |
+//	| uv, bytes | length of the strategy's name, the name               |
+//	| uv each   | arrivals; those at the last regrouping; parts founded |
+//	|           |   since; billionths with which a part is joined       |
+//	| 1, sv, sv | the rule for new parts: compared smoothed (1), least  |
+//	|           |   product with a centre, and with a young founder     |
+//	| uv        | number of intents, then for each:                     |
+//	|   16      |   id                                                  |
+//	|   uv each |   of parts that are gone: members, first, last        |
+//	|   1       |   founded since the last regrouping (1)               |
+//	|   2 each  |   centre, as a stored vector                          |
+//	| uv        | number of parts, then for each, oldest first:         |
+//	|   16, 32  |   id, digest of the arrival that founded it           |
+//	|   uv each |   weight in sixteenths, index of its intent, members, |
+//	|           |   first and last position                             |
+//	|   sv each |   for each dimension, the sum of its components       |
+//	| 32        | digest of all bytes above                             |
+//	+-----------+-------------------------------------------------------+
 package cluster

@@ -6,13 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"gonum.org/v1/gonum/blas"
-	"gonum.org/v1/gonum/blas/blas32"
-	"gonum.org/v1/gonum/blas/gonum"
 	"pgregory.net/rapid"
 
 	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/intent/cluster"
+	"github.com/tokaworks/toka/internal/kernel"
 )
 
 // agree checks every answer of l against the reference.
@@ -46,34 +44,14 @@ func TestLeaderAgreesWithReference(t *testing.T) {
 	}
 }
 
-// sloppy is a BLAS whose scores are off by as much as the bound allows, in
-// directions that depend on nothing sensible.
-type sloppy struct {
-	gonum.Implementation
-	r *rand.Rand
-}
-
-func (s sloppy) Sgemv(tr blas.Transpose, m, n int, alpha float32, a []float32, lda int, x []float32, incX int, beta float32, y []float32, incY int) {
-	for i := range m {
-		var sum float64
-		for j := range n {
-			sum += float64(a[i*lda+j]) * float64(x[j])
-		}
-		// The rounding to float32 and that of the stored row, which is not
-		// undone here, need what is left of the bound.
-		off := float64(n) * 0x1p-23
-		y[i] = float32(sum + off*float64(2*s.r.IntN(2)-1))
-	}
-}
-
-// Whatever a float kernel does within the bound, the answers stay the same.
+// The kernels in assembly change nothing.
 func TestAnyKernelGivesTheSameAnswers(t *testing.T) {
-	defer blas32.Use(blas32.Implementation())
+	defer kernel.Pure(kernel.Pure(false))
 	rapid.Check(t, func(t *rapid.T) {
 		leader, stream := draw(t, 150)
-		blas32.Use(gonum.Implementation{})
+		kernel.Pure(true)
 		want := answers(leader(), 1, stream)
-		blas32.Use(sloppy{r: rand.New(rand.NewPCG(3, 3))})
+		kernel.Pure(false)
 		compare(t, answers(leader(), 1, stream), want)
 	})
 }

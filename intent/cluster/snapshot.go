@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/nearest"
 )
 
 // Part of the format of a snapshot, which doc.go draws, and not to be changed.
@@ -17,6 +18,7 @@ func (l *Leader) Snapshot() []byte {
 	// Two bytes hold a component of nearly any single vector, and three that
 	// of a sum of hundreds.
 	b := make([]byte, 0, 128+len(l.intents)*(32+3*l.dim))
+	sum := make([]int64, 0, l.dim)
 	b = append(b, snapshotTag...)
 	b = binary.AppendUvarint(b, uint64(len(l.name)))
 	b = append(b, l.name...)
@@ -25,7 +27,8 @@ func (l *Leader) Snapshot() []byte {
 		c := &l.intents[i]
 		b = append(b, c.id[:]...)
 		b = binary.AppendUvarint(b, c.members)
-		for _, s := range c.sum {
+		sum = l.table.Sum(sum[:0], i)
+		for _, s := range sum {
 			b = binary.AppendVarint(b, s)
 		}
 	}
@@ -35,11 +38,11 @@ func (l *Leader) Snapshot() []byte {
 
 // Restore implements intent.Strategy.
 func (l *Leader) Restore(snapshot []byte) error {
-	next := &Leader{name: l.name, dim: l.dim}
+	next := &Leader{name: l.name, dim: l.dim, table: nearest.New(l.dim)}
 	if err := next.parse(snapshot); err != nil {
 		return fmt.Errorf("cluster: restore %s: %w", l.name, err)
 	}
-	l.intents, l.rows, l.scores = next.intents, next.rows, next.scores
+	l.intents, l.table = next.intents, next.table
 	return nil
 }
 
@@ -72,31 +75,31 @@ func (l *Leader) parse(snapshot []byte) error {
 		return errSnapshotShort
 	}
 	for range count {
-		c := cluster{sum: make([]int64, l.dim)}
+		var c member
+		sum := make([]int64, l.dim)
 		copy(c.id[:], r.take(uint64(len(c.id))))
 		c.members = r.uvarint()
-		if r.err == nil && (c.members == 0 || c.members > maxMembers) {
-			return fmt.Errorf("intent %v has %d members, want 1 to %d", c.id, c.members, maxMembers)
+		if r.err == nil && (c.members == 0 || c.members > nearest.MaxMembers) {
+			return fmt.Errorf("intent %v has %d members, want 1 to %d", c.id, c.members, nearest.MaxMembers)
 		}
-		for j := range c.sum {
+		for j := range sum {
 			s := r.varint()
 			// No component of a vector is beyond 2^15, so the sum's square
 			// cannot overflow.
 			if size := max(s, -s); size < 0 || uint64(size) > c.members<<15 {
 				return fmt.Errorf("intent %v: sum %d of %d members is out of range", c.id, s, c.members)
 			}
-			c.sum[j] = s
-			c.norm = c.norm.plus(square(uint64(max(s, -s))))
+			sum[j] = s
 		}
 		if r.err != nil {
 			return r.err
 		}
 		// A vector is shorter than 2^15.5.
-		most := square(c.members).mul(u128{lo: 1 << 31})
-		if c.norm == (u128{}) || (u256{c.norm.lo, c.norm.hi}).cmp(most) > 0 {
+		if !nearest.InRange(sum, c.members) {
 			return fmt.Errorf("intent %v: the length of its sum is out of range", c.id)
 		}
-		l.add(c)
+		l.intents = append(l.intents, c)
+		l.table.AddSum(sum)
 	}
 	if r.err != nil {
 		return r.err

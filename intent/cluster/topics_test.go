@@ -79,7 +79,7 @@ func readLabels(t *testing.T, name string) []string {
 	return labels
 }
 
-func readVectors(t *testing.T, name string) []intent.Vector {
+func readVectors(t testing.TB, name string) []intent.Vector {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

@@ -1,68 +1,57 @@
-package cluster
+package nearest
 
 import (
 	"cmp"
 	"math"
 	"math/big"
 	"math/bits"
-
-	"github.com/tokaworks/toka/intent"
 )
 
-// The arithmetic below is exact and stays in range as long as an intent has at
-// most maxMembers members: a quantised vector is shorter than 2^15.5, so a sum
+// The arithmetic below is exact and stays in range as long as a row has at
+// most MaxMembers members: a quantised vector is shorter than 2^15.5, so a sum
 // s of them is shorter than 2^46.5, |s|^2 is below 2^93, and a dot product of s
 // and a vector, or any part of it (Cauchy-Schwarz), below 2^62.
-const maxMembers uint64 = 1 << 31
+const MaxMembers uint64 = 1 << 31
 
-// dot returns the dot product of two quantised vectors.
-func dot(a, b intent.Vector) int64 {
-	var sum int64
-	for i, x := range a {
-		sum += int64(x) * int64(b[i])
-	}
-	return sum
-}
-
-// dot64 returns the dot product of a sum of vectors and a vector. It takes four
-// partial sums, so that the additions do not wait for each other.
-func dot64(s []int64, v intent.Vector) int64 {
-	var a, b, c, d int64
+// dot64 is for sums that are too long for kernel.Dot32.
+func dot64(s []int64, v []int16) int64 {
+	var a, b int64
 	v = v[:len(s)]
 	i := 0
-	for ; i+4 <= len(s); i += 4 {
+	for ; i+2 <= len(s); i += 2 {
 		a += s[i] * int64(v[i])
 		b += s[i+1] * int64(v[i+1])
-		c += s[i+2] * int64(v[i+2])
-		d += s[i+3] * int64(v[i+3])
 	}
 	for ; i < len(s); i++ {
 		a += s[i] * int64(v[i])
 	}
-	return a + b + c + d
+	return a + b
 }
+
+// billion is the denominator of a threshold.
+const billion = 1_000_000_000
 
 // nearer reports whether the cosine to a centroid with dot product p and
 // squared norm n is strictly larger than that with q and m, both products being
 // positive: p/sqrt(n) > q/sqrt(m), that is p^2 m > q^2 n.
-func nearer(p int64, n u128, q int64, m u128) bool {
+func nearer(p int64, n Norm, q int64, m Norm) bool {
 	return square(uint64(p)).mul(m).cmp(square(uint64(q)).mul(n)) > 0
 }
 
 // reaches reports whether the cosine of a centroid with positive dot product p
 // and squared norm n to a vector with squared norm m is at least t billionths:
 // p^2 10^18 >= t^2 n m.
-func reaches(p int64, n u128, m, t uint64) bool {
+func reaches(p int64, n Norm, m, t uint64) bool {
 	left := square(uint64(p)).mul(square(billion))
 	hi, lo := bits.Mul64(t*t, m) // t*t is below 2^60
-	return left.cmp(n.mul(u128{hi, lo})) >= 0
+	return left.cmp(n.mul(Norm{hi, lo})) >= 0
 }
 
 // cosine returns p / sqrt(n m) for positive p, rounded once, to the nearest
 // float64 and to even between two. Rounding is monotone, so the result is at
 // least any float64 that the true cosine is at least, such as the threshold,
 // and at most 1.
-func cosine(p int64, n u128, m uint64) float64 {
+func cosine(p int64, n Norm, m uint64) float64 {
 	// root = floor(2^shift cos), and low tells whether that left something
 	// out. A cosine that reached a threshold is above 2^-31, so root has over
 	// 60 bits; with low as one more bit below them, rounding root to 53 bits is
@@ -83,29 +72,30 @@ func cosine(p int64, n u128, m uint64) float64 {
 	return math.Ldexp(f, -shift-1)
 }
 
-// u128 and u256 are unsigned integers, as wide as the exact comparisons need.
+// Norm and u256 are unsigned integers, as wide as the exact comparisons need.
 type (
-	u128 struct{ hi, lo uint64 }
+	// Norm is a squared length.
+	Norm struct{ hi, lo uint64 }
 	u256 [4]uint64 // lowest first
 )
 
-func square(x uint64) u128 {
+func square(x uint64) Norm {
 	hi, lo := bits.Mul64(x, x)
-	return u128{hi, lo}
+	return Norm{hi, lo}
 }
 
-func (a u128) add(x uint64) u128 {
+func (a Norm) add(x uint64) Norm {
 	lo, carry := bits.Add64(a.lo, x, 0)
-	return u128{a.hi + carry, lo}
+	return Norm{a.hi + carry, lo}
 }
 
-func (a u128) plus(b u128) u128 {
+func (a Norm) plus(b Norm) Norm {
 	lo, carry := bits.Add64(a.lo, b.lo, 0)
 	hi, _ := bits.Add64(a.hi, b.hi, carry)
-	return u128{hi, lo}
+	return Norm{hi, lo}
 }
 
-func (a u128) mul(b u128) u256 {
+func (a Norm) mul(b Norm) u256 {
 	h00, l00 := bits.Mul64(a.lo, b.lo)
 	h01, l01 := bits.Mul64(a.lo, b.hi)
 	h10, l10 := bits.Mul64(a.hi, b.lo)
@@ -127,12 +117,23 @@ func (a u256) cmp(b u256) int {
 	return cmp.Compare(a[0], b[0])
 }
 
-func (a u128) big() *big.Int {
+func (a Norm) big() *big.Int {
 	b := new(big.Int).SetUint64(a.hi)
 	return b.Lsh(b, 64).Or(b, new(big.Int).SetUint64(a.lo))
 }
 
-// float64 is close to a, for the scan only.
-func (a u128) float64() float64 {
+// Float is close to a.
+func (a Norm) Float() float64 {
 	return math.Ldexp(float64(a.hi), 64) + float64(a.lo)
+}
+
+// InRange reports whether a sum of so many vectors can be what it says: not
+// zero, and no longer than the vectors together.
+func InRange(sum []int64, members uint64) bool {
+	var norm Norm
+	for _, s := range sum {
+		norm = norm.plus(square(uint64(max(s, -s))))
+	}
+	most := square(members).mul(Norm{lo: 1 << 31})
+	return norm != (Norm{}) && (u256{norm.lo, norm.hi}).cmp(most) <= 0
 }

@@ -1,0 +1,183 @@
+#include "textflag.h"
+
+// func dot16AVX2(a, b *int16, n int) int32
+// n is a multiple of 32, above 0.
+TEXT ·dot16AVX2(SB), NOSPLIT, $0-28
+	MOVQ a+0(FP), SI
+	MOVQ b+8(FP), DI
+	MOVQ n+16(FP), CX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+loop:
+	VMOVDQU (SI), Y2
+	VMOVDQU 32(SI), Y3
+	VPMADDWD (DI), Y2, Y2
+	VPMADDWD 32(DI), Y3, Y3
+	VPADDD Y2, Y0, Y0
+	VPADDD Y3, Y1, Y1
+	ADDQ $64, SI
+	ADDQ $64, DI
+	SUBQ $32, CX
+	JNZ  loop
+	VPADDD Y1, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VPSHUFD $0x4e, X0, X1
+	VPADDD X1, X0, X0
+	VPSHUFD $0xb1, X0, X1
+	VPADDD X1, X0, X0
+	VMOVD X0, AX
+	MOVL AX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func dot32AVX2(s *int32, v *int16, n int) int64
+// n is a multiple of 8, above 0.
+TEXT ·dot32AVX2(SB), NOSPLIT, $0-32
+	MOVQ s+0(FP), SI
+	MOVQ v+8(FP), DI
+	MOVQ n+16(FP), CX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+loop:
+	VMOVDQU (SI), Y2
+	VPMOVSXWD (DI), Y3
+	VPMULDQ Y2, Y3, Y4
+	VPSRLQ $32, Y2, Y2
+	VPSRLQ $32, Y3, Y3
+	VPMULDQ Y2, Y3, Y5
+	VPADDQ Y4, Y0, Y0
+	VPADDQ Y5, Y1, Y1
+	ADDQ $32, SI
+	ADDQ $16, DI
+	SUBQ $8, CX
+	JNZ  loop
+	VPADDQ Y1, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDQ X1, X0, X0
+	VPSHUFD $0x4e, X0, X1
+	VPADDQ X1, X0, X0
+	VMOVQ X0, AX
+	MOVQ AX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func scan8AVX2(out *int32, rows, q, abs *int8, k, dim int)
+// k is a multiple of 4, dim of 32, both above 0.
+TEXT ·scan8AVX2(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), R8
+	MOVQ rows+8(FP), SI
+	MOVQ k+32(FP), R9
+	MOVQ dim+40(FP), R10
+	VPCMPEQW Y15, Y15, Y15
+	VPSRLW $15, Y15, Y15 // 16 ones
+rowloop:
+	MOVQ q+16(FP), DI
+	MOVQ abs+24(FP), DX
+	LEAQ (SI)(R10*1), R11
+	LEAQ (R11)(R10*1), R12
+	LEAQ (R12)(R10*1), R13
+	MOVQ R10, CX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+chunk:
+	VMOVDQU (DI), Y4
+	VMOVDQU (DX), Y5
+	VMOVDQU (SI), Y6
+	VMOVDQU (R11), Y7
+	VMOVDQU (R12), Y8
+	VMOVDQU (R13), Y9
+	VPSIGNB Y4, Y6, Y6
+	VPSIGNB Y4, Y7, Y7
+	VPSIGNB Y4, Y8, Y8
+	VPSIGNB Y4, Y9, Y9
+	VPMADDUBSW Y6, Y5, Y6
+	VPMADDUBSW Y7, Y5, Y7
+	VPMADDUBSW Y8, Y5, Y8
+	VPMADDUBSW Y9, Y5, Y9
+	VPMADDWD Y15, Y6, Y6
+	VPMADDWD Y15, Y7, Y7
+	VPMADDWD Y15, Y8, Y8
+	VPMADDWD Y15, Y9, Y9
+	VPADDD Y6, Y0, Y0
+	VPADDD Y7, Y1, Y1
+	VPADDD Y8, Y2, Y2
+	VPADDD Y9, Y3, Y3
+	ADDQ $32, DI
+	ADDQ $32, DX
+	ADDQ $32, SI
+	ADDQ $32, R11
+	ADDQ $32, R12
+	ADDQ $32, R13
+	SUBQ $32, CX
+	JNZ  chunk
+	// Four sums of eight to one vector of four.
+	VPHADDD Y1, Y0, Y0
+	VPHADDD Y3, Y2, Y2
+	VPHADDD Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VMOVDQU X0, (R8)
+	ADDQ $16, R8
+	MOVQ R13, SI
+	SUBQ $4, R9
+	JNZ  rowloop
+	VZEROUPPER
+	RET
+
+// func scan8VNNI(out *int32, rows *int8, u *uint8, bias *int32, k, dim int)
+// u is the query plus 128; bias is 128 times the sum of each row. k is a
+// multiple of 4, dim of 64, both above 0.
+TEXT ·scan8VNNI(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), R8
+	MOVQ rows+8(FP), SI
+	MOVQ bias+24(FP), DX
+	MOVQ k+32(FP), R9
+	MOVQ dim+40(FP), R10
+rowloop:
+	MOVQ u+16(FP), DI
+	LEAQ (SI)(R10*1), R11
+	LEAQ (R11)(R10*1), R12
+	LEAQ (R12)(R10*1), R13
+	MOVQ R10, CX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+chunk:
+	VMOVDQU32 (DI), Z4
+	VPDPBUSD (SI), Z4, Z0
+	VPDPBUSD (R11), Z4, Z1
+	VPDPBUSD (R12), Z4, Z2
+	VPDPBUSD (R13), Z4, Z3
+	ADDQ $64, DI
+	ADDQ $64, SI
+	ADDQ $64, R11
+	ADDQ $64, R12
+	ADDQ $64, R13
+	SUBQ $64, CX
+	JNZ  chunk
+	VEXTRACTI64X4 $1, Z0, Y5
+	VEXTRACTI64X4 $1, Z1, Y6
+	VEXTRACTI64X4 $1, Z2, Y7
+	VEXTRACTI64X4 $1, Z3, Y8
+	VPADDD Y5, Y0, Y0
+	VPADDD Y6, Y1, Y1
+	VPADDD Y7, Y2, Y2
+	VPADDD Y8, Y3, Y3
+	VPHADDD Y1, Y0, Y0
+	VPHADDD Y3, Y2, Y2
+	VPHADDD Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VPSUBD (DX), X0, X0
+	VMOVDQU X0, (R8)
+	ADDQ $16, R8
+	ADDQ $16, DX
+	MOVQ R13, SI
+	SUBQ $4, R9
+	JNZ  rowloop
+	VZEROUPPER
+	RET

@@ -1,0 +1,13 @@
+// Package nearest keeps centroids of quantised vectors and finds the nearest
+// one to a vector.
+//
+// A centroid is the exact sum of its vectors. Beside it stands a row of 8 bits
+// a component, a hundredth off at most, which is what a search scans; rows that
+// could be the nearest, given how far off each row is, are then ranked by the
+// sums, in integers. So the answer is exact, ties go to the oldest, and no
+// kernel, machine or order of additions can change it (TestNearestIsExact,
+// TestKernelsGiveTheSameAnswers).
+//
+// A centroid takes 5 bytes a dimension and 60 beside: at most 4,000 bytes at 768
+// dimensions (TestBytes).
+package nearest
