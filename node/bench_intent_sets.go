@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -77,7 +78,7 @@ func (s *intentSet) readTexts(name string) error {
 	defer file.Close()
 	z, err := gzip.NewReader(file)
 	if err != nil {
-		return err
+		return fmt.Errorf("not gzip: %w", err)
 	}
 	lines := bufio.NewScanner(z)
 	lines.Buffer(nil, 4<<20)
@@ -98,7 +99,7 @@ func (s *intentSet) readTexts(name string) error {
 		return fmt.Errorf("line %d: %w", len(s.labels)+1, err)
 	}
 	if len(s.labels) == 0 {
-		return fmt.Errorf("no texts")
+		return errors.New("no texts")
 	}
 	return nil
 }
