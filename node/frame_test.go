@@ -242,7 +242,7 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node consumers parked": {"consumers parked one --data " + work},
 		"toka-node consumers replay": {"consumers replay one --data " + work},
 		"toka-node consumers show":   {"consumers show one --data " + work},
-		"toka-node bench intent": {"bench intent --no-speed --orders 1 --data " + smallSets(t)},
+		"toka-node bench intent":     {"bench intent --no-speed --orders 1 --data " + smallSets(t)},
 	}
 	commands(node.Root(), func(c *cobra.Command) {
 		if c.Flags().Lookup("output") == nil || c.CommandPath() == "toka-node run" { // which ends when it is told to
