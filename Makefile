@@ -7,6 +7,8 @@ GO       ?= go
 RACE     ?= $(shell printf '\043include <stdlib.h>\nint main(void) { return 0; }\n' | \
 	$$($(GO) env CC) -x c -o /dev/null - >/dev/null 2>&1 && test "$$($(GO) env CGO_ENABLED)" = 1 && echo -race)
 FUZZTIME ?= 10s
+DURATION ?= 30m
+SEED     ?= 1
 
 # The linter is built once and then kept in Go's build cache.
 LINT := $(GO) tool -modfile=internal/tools/go.mod golangci-lint
@@ -17,10 +19,10 @@ LINTFLAGS := GOFLAGS="$$($(GO) env GOFLAGS) -buildvcs=false"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz build cross
+.PHONY: help demo test lint fmt bench fuzz torture build cross
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the demonstration, in memory
 	$(GO) run ./cmd/toka-node demo
@@ -56,6 +58,11 @@ fuzz: ## run every fuzz target for FUZZTIME each (default 10s)
 		if echo "$$out" | grep -qi 'failing input\|seed corpus'; then exit 1; fi; \
 		echo "fuzz: no failing input; the time ran out in the middle of a run"; \
 	done
+
+# What it prints names each seed; a round that fails is run again with that one.
+torture: ## power cuts, failing disks and clocks for DURATION (default 30m) from SEED, with a report
+	@TOKA_TORTURE=$(DURATION) TOKA_TORTURE_SEED=$(SEED) $(GO) test -run '^TestTorture$$' -v -timeout 0 ./journal > torture-$(SEED).log; \
+	status=$$?; grep -v '^=== ' torture-$(SEED).log | tail -n 20; exit $$status
 
 build: ## build a static bin/toka-node
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/toka-node ./cmd/toka-node

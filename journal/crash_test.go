@@ -39,8 +39,8 @@ func (p *planned) stateDigest() events.Digest {
 // plan makes the writes of one writer: one to four events over its own stream
 // and side streams, with parents in and before the write and with payloads
 // that repeat.
-func plan(writer, n int) []planned {
-	rng := rand.New(rand.NewPCG(uint64(writer), 2))
+func plan(seed uint64, writer, n int) []planned {
+	rng := rand.New(rand.NewPCG(uint64(writer), seed))
 	out := make([]planned, n)
 	var last events.ID
 	for i := range out {
@@ -372,7 +372,7 @@ func TestPowerCut(t *testing.T) {
 				r.stride = 12
 			}
 			for w := range tt.writers {
-				r.writers = append(r.writers, plan(w, tt.writes))
+				r.writers = append(r.writers, plan(2, w, tt.writes))
 			}
 			r.run()
 			for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync, disktest.Create, disktest.Reuse, disktest.Remove} {
@@ -389,7 +389,7 @@ func TestPowerCut(t *testing.T) {
 
 func TestPowerCutFindsAnEarlyAcknowledgement(t *testing.T) {
 	r := &crashRun{t: t, disk: disktest.New(), stride: 4, percents: []int{0}, lying: true}
-	r.writers = [][]planned{plan(0, 40)}
+	r.writers = [][]planned{plan(2, 0, 40)}
 	r.run()
 	if r.lost.Load() == 0 {
 		t.Error("acknowledgements without a sync were not found out")
@@ -398,7 +398,7 @@ func TestPowerCutFindsAnEarlyAcknowledgement(t *testing.T) {
 
 func TestPowerCutFindsAnEarlyReader(t *testing.T) {
 	r := &crashRun{t: t, disk: disktest.New(), stride: 5, percents: []int{0}, early: true}
-	r.writers = [][]planned{plan(0, 60)}
+	r.writers = [][]planned{plan(2, 0, 60)}
 	r.run()
 	if r.absent.Load() == 0 {
 		t.Error("a reader that does not wait for the sync was not found out")
