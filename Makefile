@@ -19,10 +19,10 @@ LINTFLAGS := GOFLAGS="$$($(GO) env GOFLAGS) -buildvcs=false"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz torture build cross
+.PHONY: help demo test lint fmt bench fuzz torture build cross test-core test-memory test-persist test-cluster test-legacy api golden
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the demonstration, in memory
 	$(GO) run ./cmd/toka-node demo
@@ -63,6 +63,29 @@ fuzz: ## run every fuzz target for FUZZTIME each (default 10s)
 torture: ## power cuts, failing disks and clocks for DURATION (default 30m) from SEED, with a report
 	@TOKA_TORTURE=$(DURATION) TOKA_TORTURE_SEED=$(SEED) $(GO) test -run '^TestTorture$$' -v -timeout 0 ./journal > torture-$(SEED).log; \
 	status=$$?; grep -v '^=== ' torture-$(SEED).log | tail -n 20; exit $$status
+
+# The parts of the event system, as the guide lists them.
+test-core: ## test the core: events
+	$(GO) test ./events
+
+test-memory: ## test the bus in memory, and the suite for buses
+	$(GO) test ./events/bus/... ./examples/slicebus
+
+test-persist: ## test the journal and the bus over it
+	$(GO) test ./journal/...
+
+test-cluster: ## test intents: the journal's, with clustering
+	$(GO) test ./intent/...
+	$(GO) test -run 'Intent|Embedding' ./journal ./journal/eventbus
+
+test-legacy: ## test the legacy layer and the migration
+	$(GO) test ./legacy
+
+api: ## record the exported surface in docs/api.txt
+	TOKA_UPDATE=1 $(GO) test -count=1 -run '^TestAPI$$' ./internal/compat
+
+golden: ## record a journal of this stored format; never again once it is released
+	TOKA_UPDATE=1 $(GO) test -count=1 -run '^TestGolden$$' ./internal/compat
 
 build: ## build a static bin/toka-node
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/toka-node ./cmd/toka-node

@@ -79,6 +79,7 @@ var table = []row{
 	{"examples/hello", []string{"events", "journal", "actors"}, nil},
 	{"examples/ownnode", []string{"events", "actors", "node"}, nil},
 	{"internal/docs", nil, nil},
+	{"internal/compat", nil, nil},
 	{"internal/imports", nil, nil},
 }
 
@@ -254,7 +255,14 @@ func TestOptional(t *testing.T) {
 	tr := open(t)
 	// tint is missing here: the actor library links it whatever we do.
 	optional := []string{cobra, huma, gonum, progressbar, module + "/intent/cluster", module + "/simulations", module + "/node"}
-	for _, pkg := range []string{"events", "intent", "supervisor", "journal", "actors"} {
+	programs := []string{"examples/hello", "examples/slicebus", "legacy"} // these too
+	for _, pkg := range append(programs, public...) {
+		if slices.Contains([]string{"intent/cluster", "simulations", "node"}, pkg) {
+			continue // what is optional
+		}
+		if tr.pkgs[module+"/"+pkg].Deps == nil {
+			t.Errorf("go list does not know what %s depends on", pkg)
+		}
 		for _, dep := range tr.pkgs[module+"/"+pkg].Deps {
 			for _, base := range optional {
 				if _, ok := below(dep, base); ok {
