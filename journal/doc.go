@@ -71,6 +71,11 @@
 //   - Who goes on after a loss begins a new epoch (TestAcceptLoss,
 //     TestAcceptAHole). Cursors of an epoch before it stay valid up to where it
 //     was cut, and those to what was lost are refused (TestAcceptLoss).
+//   - A backup taken while writers append holds everything that was durable
+//     when it began (TestBackupUnderLoad), is verified without being changed
+//     (TestDamagedBackup) and against a head, naming what is missing, and is
+//     restored in a new epoch (TestRestoreAfterALoss). A backup that cannot be
+//     written does not harm the journal (TestBackupThatFails).
 //   - A directory that is held, foreign, newer or not writable is refused by
 //     name and left as it was (TestOpenRefuses).
 //

@@ -41,6 +41,9 @@ var (
 	// stands for: events that were acknowledged are missing.
 	ErrLost = errors.New("stored events are missing")
 
+	// ErrNotBackup: the directory is not a backup.
+	ErrNotBackup = errors.New("not a backup")
+
 	// ErrHeld: another process, or this one, has the journal open.
 	ErrHeld = errors.New("journal is held")
 	// ErrNotJournal: the directory is not a journal.

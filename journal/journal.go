@@ -102,7 +102,8 @@ type Options struct {
 	// system.
 	Volume *disk.Volume
 
-	accept *Acceptance // go on where something is missing, and say what
+	accept  *Acceptance // go on where something is missing, and say what
+	restore bool        // begin an epoch in any case
 
 	sizes sizes
 }
@@ -160,6 +161,8 @@ type Journal struct {
 	runs      runs
 	tree      tree
 	window    Window // set by Open
+
+	backup sync.Mutex // held by the one backup that is under way
 
 	// operational holds a token while checkpoints and state digests are written
 	// or read: a channel and not a mutex, because a failing write never ends.

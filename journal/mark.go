@@ -146,13 +146,15 @@ func (j *Journal) holdAgainstMark(last uint64) (uint64, error) {
 	if accept == nil {
 		return last, err
 	}
-	if err == nil {
+	switch {
+	case err == nil && j.opts.restore:
+		return j.beginEpoch(last)
+	case err == nil:
 		if cut, denseErr := j.dense(last); denseErr != nil || cut == last {
 			return last, denseErr
 		}
 		err = fmt.Errorf("%w: there are holes in the log", ErrCorrupt)
-	}
-	if !errors.Is(err, ErrLost) && !errors.Is(err, ErrCorrupt) {
+	case !errors.Is(err, ErrLost) && !errors.Is(err, ErrCorrupt):
 		return last, err
 	}
 	accept.Lost = err.Error()

@@ -212,6 +212,9 @@ func (s *store) inspect(create bool) (fresh bool, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, s.denied("read", err)
 	}
+	if slices.Contains(names, backupName) {
+		return false, fmt.Errorf("%s: %w: it is a backup; restore it to another directory", s.dir, ErrNotJournal)
+	}
 	if slices.Contains(names, formatName) {
 		return false, s.checkFormat()
 	}

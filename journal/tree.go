@@ -236,11 +236,14 @@ func (j *Journal) recordHashes(ctx context.Context, first, last uint64) ([]event
 	return out, err
 }
 
-// treeVerifier holds the stored tree against the log.
+// treeVerifier holds the stored tree, and heads that were kept elsewhere,
+// against the log.
 type treeVerifier struct {
 	edge   merkle.Edge // over the records as they are read
 	stored merkle.Edge // as it was stored when Verify began
-	broken bool        // a record is missing or damaged: what follows it says nothing
+	heads  []merkle.Head
+	broken bool // a record is missing or damaged: what follows it says nothing
+	other  bool // the stored tree is another
 }
 
 func (v *verifier) beginTree(ctx context.Context) error {
@@ -270,7 +273,7 @@ func (v *verifier) leaf(e *events.Event) {
 	}
 	t.edge.Add(e.RecordHash(), func(level int, n uint64, h merkle.Hash) {
 		last := (n + 1) << level
-		if last > t.stored.Size() || t.broken {
+		if last > t.stored.Size() || t.other {
 			return
 		}
 		got, err := v.j.store.subtree(level, n)
@@ -279,14 +282,36 @@ func (v *verifier) leaf(e *events.Event) {
 			return
 		}
 		if got != h {
-			t.broken = true
+			t.other = true
 			v.problem(last, "the tree was built over other records for the events %d to %d: it has %s, the log gives %s", n<<level+1, last, got, h)
 		}
 	})
-	if t.edge.Size() == t.stored.Size() && !t.broken {
+	if t.edge.Size() == t.stored.Size() && !t.other {
 		if a, b := t.edge.Append(nil), t.stored.Append(nil); !bytes.Equal(a, b) {
-			t.broken = true
 			v.problem(t.edge.Size(), "the tree over the first %d events has the root %s, the log gives %s", t.edge.Size(), t.stored.Root(), t.edge.Root())
 		}
+	}
+	for _, h := range t.heads {
+		if h.Size == t.edge.Size() && h.Root != t.edge.Root() {
+			v.problem(h.Size, "the first %d events are not those that the head stands for: its root is %s, the log gives %s", h.Size, h.Root, t.edge.Root())
+		}
+	}
+}
+
+// finishTree says what of the heads is not there at all.
+func (v *verifier) finishTree() {
+	t := &v.tree
+	for _, h := range t.heads {
+		switch {
+		case h.Origin != v.j.Origin():
+			v.problem(0, "the head is of another journal, %s; this one is %s", h.Origin, v.j.Origin())
+		case h.Size > v.total:
+			v.problem(0, "positions %d to %d are missing, which a head stands for: the journal ends at %d", v.total+1, h.Size, v.total)
+		case h.Size > t.edge.Size():
+			v.problem(0, "the head of %d events cannot be checked: the record at position %d is damaged or missing", h.Size, t.edge.Size()+1)
+		}
+	}
+	if t.edge.Size() == v.total && !t.other {
+		v.report.Root = t.edge.Root().String()
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal/merkle"
 )
 
 // Report is what Verify found.
@@ -58,11 +59,15 @@ type Problem struct {
 // What is wrong is in the Report; the error is about what kept Verify from
 // looking. It takes 64 bytes of memory for each event and 100 or so for each
 // stream, payload and stub.
-func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64)) (_ Report, err error) {
-	if progress == nil {
-		progress = func(uint64, uint64) {}
-	}
-	v := &verifier{j: j, total: j.mark.load(), seed: maphash.MakeSeed(), streams: map[string]uint64{}, payloads: map[[16]byte]uint64{}}
+func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64)) (Report, error) {
+	return j.VerifyAgainst(ctx, nil, progress)
+}
+
+// VerifyAgainst is Verify that holds the journal against heads of it as well,
+// which were kept elsewhere: what one of them stands for and is not there any
+// more is a problem by its positions.
+func (j *Journal) VerifyAgainst(ctx context.Context, heads []merkle.Head, progress func(done, total uint64)) (_ Report, err error) {
+	v := newVerifier(j, heads)
 	v.links = j.Links()
 	v.links.held = true
 	if v.indexed, err = j.indexedUpTo(ctx); err != nil {
@@ -71,16 +76,8 @@ func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64))
 	if err := v.beginTree(ctx); err != nil {
 		return v.report, err
 	}
-	for v.done < v.total {
-		if err := j.enter(ctx); err != nil {
-			return v.report, err
-		}
-		err := v.chunk()
-		j.leave()
-		if err != nil {
-			return v.report, err
-		}
-		progress(v.done, v.total)
+	if err := v.log(ctx, progress); err != nil {
+		return v.report, err
 	}
 	for _, check := range []func() error{v.runs, v.streamIndex, v.childIndex, v.finish} {
 		if err := j.enter(ctx); err != nil {
@@ -93,6 +90,30 @@ func (j *Journal) Verify(ctx context.Context, progress func(done, total uint64))
 		}
 	}
 	return v.report, nil
+}
+
+func newVerifier(j *Journal, heads []merkle.Head) *verifier {
+	v := &verifier{j: j, total: j.mark.load(), seed: maphash.MakeSeed(), streams: map[string]uint64{}, payloads: map[[16]byte]uint64{}}
+	v.tree.heads = heads
+	return v
+}
+
+// log reads all records.
+func (v *verifier) log(ctx context.Context, progress func(done, total uint64)) error {
+	for v.done < v.total {
+		if err := v.j.enter(ctx); err != nil {
+			return err
+		}
+		err := v.chunk()
+		v.j.leave()
+		if err != nil {
+			return err
+		}
+		if progress != nil {
+			progress(v.done, v.total)
+		}
+	}
+	return nil
 }
 
 type verifier struct {
@@ -110,7 +131,8 @@ type verifier struct {
 	time     time.Time       // record time of the position before
 	seed     maphash.Seed
 	linkVerifier
-	tree treeVerifier
+	tree    treeVerifier
+	logOnly bool // there is no index, as in a backup
 }
 
 func (v *verifier) problem(position uint64, format string, args ...any) {
@@ -203,16 +225,19 @@ func (v *verifier) record(position uint64, value []byte) {
 			v.problem(position, "parent %s is recorded at position %d, where another event is", p.ID, p.Position)
 		}
 	}
-	v.parents(&e)
 	if e.RecordTime.Before(v.time) {
 		v.problem(position, "record time %v is before that of the position before, %v", e.RecordTime, v.time)
 	}
 	v.time = e.RecordTime
-	v.summary(&e)
 	v.payload(&e, payloadAt)
 	if !e.EmbeddingDigest.IsZero() {
 		v.embedding(&e)
 	}
+	if v.logOnly {
+		return
+	}
+	v.parents(&e)
+	v.summary(&e)
 	if at, _ := v.j.tail.byID(e.ID); at != 0 && at != position {
 		v.problem(position, "event %s is at position %d in memory", e.ID, at)
 	}
@@ -399,6 +424,21 @@ func (v *verifier) streamIndex() error {
 func (v *verifier) finish() error {
 	v.report.Streams = uint64(len(v.streams))
 	v.report.Stubs = uint64(len(v.stubs))
+	if !v.logOnly {
+		v.counts()
+	}
+	if p := v.j.store.corrupt.Load(); p != nil && len(v.report.Problems) == 0 {
+		v.problem(0, "%v", *p)
+	}
+	v.finishTree()
+	v.report.OK = len(v.report.Problems) == 0
+	v.report.Content = contentDigest(v.digests)
+	return nil
+}
+
+// counts holds what the index counts and where it says that streams end
+// against the log.
+func (v *verifier) counts() {
 	stats := v.j.Stats()
 	if stats.Position == v.total && stats.Payloads != v.report.Payloads {
 		v.problem(0, "the index counts %d payloads, the log holds %d", stats.Payloads, v.report.Payloads)
@@ -419,15 +459,6 @@ func (v *verifier) finish() error {
 			v.problem(0, "stream %q: the index ends at stream position %d, the log at %d", stream, h.version, version)
 		}
 	}
-	if p := v.j.store.corrupt.Load(); p != nil && len(v.report.Problems) == 0 {
-		v.problem(0, "%v", *p)
-	}
-	v.report.OK = len(v.report.Problems) == 0
-	v.report.Content = contentDigest(v.digests)
-	if v.tree.edge.Size() == v.total {
-		v.report.Root = v.tree.edge.Root().String()
-	}
-	return nil
 }
 
 // contentDigest sorts its argument.

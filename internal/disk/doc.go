@@ -11,6 +11,8 @@
 //     (TestGuardParksAfterTheFirstFailure).
 //   - After Abandon returned, nothing that the engine still runs can change a
 //     file any more (TestAbandonedGuardChangesNothing).
+//   - A change in a directory that is spared, as a backup's is, may fail
+//     without failing the rest (TestGuardSparesADirectory).
 //   - With SkipLogSync, log writes reach the kernel and are not synced; all
 //     else is (TestSkipLogSync).
 //   - Recycled logs are guarded like new ones (TestGuardCoversRecycledLogs).

@@ -33,11 +33,27 @@ type Guard struct {
 	// Abandon, so that Abandon returns only after the last change has ended.
 	changes sync.RWMutex
 	dead    atomic.Bool
+
+	spared atomic.Pointer[string]
 }
 
 // NewGuard guards v. onFailure is called once, after the first failure.
 func NewGuard(v *Volume, skipLogSync bool, onFailure func(error)) *Guard {
 	return &Guard{FS: v.FS, skipLogSync: skipLogSync, onFailure: onFailure}
+}
+
+// Spare lets changes below a directory fail like any other call: a backup that
+// cannot be written is not a failure of the storage. Only one directory is
+// spared at a time; an empty name ends it.
+func (g *Guard) Spare(dir string) { g.spared.Store(&dir) }
+
+func (g *Guard) spares(name string) bool {
+	dir := g.spared.Load()
+	if dir == nil || *dir == "" {
+		return false
+	}
+	rest, below := strings.CutPrefix(name, *dir)
+	return below && (rest == "" || rest[0] == '/' || rest[0] == os.PathSeparator)
 }
 
 // Fail declares the storage failed for a reason that the guard did not see
@@ -80,6 +96,9 @@ func (g *Guard) attempt(f func() error) error {
 
 // Create implements vfs.FS.
 func (g *Guard) Create(name string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
+	if g.spares(name) {
+		return g.FS.Create(name, category)
+	}
 	g.change("create", name, func() error {
 		// The engine begins a new MANIFEST and then a marker that names it, and
 		// syncs their directory once, behind both. If a power cut keeps the
@@ -106,12 +125,18 @@ func (g *Guard) syncDir(name string) error {
 
 // ReuseForWrite implements vfs.FS.
 func (g *Guard) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
+	if g.spares(newname) {
+		return g.FS.ReuseForWrite(oldname, newname, category)
+	}
 	g.change("reuse", newname, func() error { f, err = g.FS.ReuseForWrite(oldname, newname, category); return err })
 	return g.wrap(newname, f), nil
 }
 
 // OpenReadWrite implements vfs.FS.
 func (g *Guard) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
+	if g.spares(name) {
+		return g.FS.OpenReadWrite(name, category, opts...)
+	}
 	g.change("open", name, func() error { f, err = g.FS.OpenReadWrite(name, category, opts...); return err })
 	return g.wrap(name, f), nil
 }
@@ -119,14 +144,17 @@ func (g *Guard) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts 
 // OpenDir implements vfs.FS.
 func (g *Guard) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
+	if err != nil || g.spares(name) {
+		return f, err
 	}
 	return g.wrap(name, f), nil
 }
 
 // Rename implements vfs.FS.
 func (g *Guard) Rename(oldname, newname string) error {
+	if g.spares(newname) {
+		return g.FS.Rename(oldname, newname)
+	}
 	g.change("rename", newname, func() error { return g.FS.Rename(oldname, newname) })
 	return nil
 }

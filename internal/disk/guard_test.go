@@ -314,3 +314,49 @@ func TestMarkerComesLast(t *testing.T) {
 		_, _ = b.guard.Create("/d/marker.manifest.000002.MANIFEST-000002", vfs.WriteCategoryUnspecified)
 	})
 }
+
+func TestGuardSparesADirectory(t *testing.T) {
+	d := disktest.New()
+	g := disk.NewGuard(d.Volume(), false, func(err error) { t.Errorf("reported: %v", err) })
+	if err := errors.Join(g.MkdirAll("/backup", 0o700), g.MkdirAll("/backups", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	g.Spare("/backup")
+	f, err := g.Create("/backup/f", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fault := d.Fail(1, true, syscall.ENOSPC, func(op disktest.Op) bool { return strings.HasPrefix(op.Path, "/backup/") })
+	_, createErr := g.Create("/backup/g", vfs.WriteCategoryUnspecified)
+	_, reuseErr := g.ReuseForWrite("/backup/f", "/backup/h", vfs.WriteCategoryUnspecified)
+	_, openErr := g.OpenReadWrite("/backup/f", vfs.WriteCategoryUnspecified)
+	_, writeErr := f.Write([]byte("x"))
+	for what, err := range map[string]error{
+		"create": createErr, "reuse": reuseErr, "open": openErr, "write": writeErr, "sync": f.Sync(),
+		"rename": g.Rename("/backup/f", "/backup/h"), "link": g.Link("/backup/f", "/backup/h"),
+	} {
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	fault.Repair()
+	if _, err := g.Create("/backup/g", vfs.WriteCategoryUnspecified); err != nil {
+		t.Errorf("after the repair: %v", err)
+	}
+}
+
+// Only what lies below the directory is spared, and only for as long.
+func TestGuardSparesNothingElse(t *testing.T) {
+	for what, dir := range map[string]string{"a name that begins likewise": "/back", "no more": ""} {
+		d := disktest.New()
+		failed := make(chan error, 1)
+		g := disk.NewGuard(d.Volume(), false, func(err error) { failed <- err })
+		g.Spare("/backup")
+		g.Spare(dir)
+		d.Fail(1, true, syscall.ENOSPC, func(disktest.Op) bool { return true })
+		mustPark(t, what, func() { _, _ = g.Create("/backup/f", vfs.WriteCategoryUnspecified) })
+		if err := <-failed; !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
