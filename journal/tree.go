@@ -146,6 +146,24 @@ func (j *Journal) ProveConsistency(ctx context.Context, size, older uint64) (pro
 	return proof, err
 }
 
+// Record returns what is stored of the event at a position, its payload
+// included, in the form that events.CheckRecord checks: with a proof it shows
+// somebody else that and how the event is in the journal.
+func (j *Journal) Record(ctx context.Context, position uint64) ([]byte, error) {
+	if err := j.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer j.leave()
+	if end := j.mark.load(); position == 0 || position > end {
+		return nil, fmt.Errorf("position %d: %w: the journal ends at %d", position, ErrNotFound, end)
+	}
+	e, err := j.at(position)
+	if err != nil {
+		return nil, err
+	}
+	return events.AppendRecord(nil, &e, 0), nil
+}
+
 // withTree calls f with a source for the first size events, and with the edge
 // of the tree after them or after more.
 func (j *Journal) withTree(ctx context.Context, size uint64, f func(*merkle.Edge, merkle.Source) error) error {

@@ -203,6 +203,8 @@ func TestJSONOutput(t *testing.T) {
 	work := ingested(t)
 	must(t, node.ExitDone, "consumers", "create", "one", "--data", work)
 	must(t, node.ExitDone, "consumers", "fetch", "one", "--limit", "3", "--data", work)
+	backedUp := filepath.Join(t.TempDir(), "backup")
+	must(t, node.ExitDone, "backup", "--data", data, backedUp)
 	invocations := map[string][]string{
 		"toka-node version": {"version"},
 		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
@@ -224,6 +226,12 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node bundle import": {"bundle import --data " + carried + ".data " + carried},
 		"toka-node bundle verify": {"bundle verify " + carried},
 		"toka-node graph":         {"graph --data " + data + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+
+		"toka-node head":          {"head --data " + data, "head --data " + empty},
+		"toka-node prove":         {"prove --data " + data + " 734d28b515026ca9f429eba0a7d09954bceb6387", "prove --data " + data + " --from 3"},
+		"toka-node backup":        {"backup --data " + data + " " + filepath.Join(t.TempDir(), "backup")},
+		"toka-node backup verify": {"backup verify " + backedUp},
+		"toka-node restore":       {"restore --accept-loss --data " + data},
 
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
 		"toka-node bench bus":    {"bench bus --duration 50ms"},

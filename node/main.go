@@ -169,6 +169,7 @@ was not opened.`,
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)
 	root.AddCommand(a.statsCommand(), a.consumersCommand())
+	root.AddCommand(a.headCommand(), a.proveCommand(), a.backupCommand(), a.restoreCommand())
 	return root
 }
 
@@ -226,6 +227,9 @@ func (a *app) open(o journal.Options) (*journal.Journal, error) {
 	j, err := journal.Open(a.data, o)
 	if err != nil {
 		return nil, &exit{ExitRefused, err}
+	}
+	if w := j.Window(); w.Last > 0 {
+		fmt.Fprintf(a.streams.Err, "toka-node: positions %d to %d lie beyond the outside mark, as a process leaves them that was killed; they are kept\n", w.First, w.Last)
 	}
 	return j, nil
 }

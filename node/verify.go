@@ -12,20 +12,28 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
+	var heads headFlags
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Recompute every digest, link and count from the stored bytes",
 		Long: `Reads the whole journal and checks it against itself: every payload and causal
 digest is computed anew, every parent is looked up, positions must be dense and
 the index must find each event. The content digest is equal for two journals
-that hold the same events, in whatever order. Exits with 3 if anything is wrong.`,
+that hold the same events, in whatever order. With --head the journal is also
+held against heads that were kept elsewhere, and what one of them stands for and
+is not there any more is named. Exits with 3 if anything is wrong.`,
 		Example: lines(
 			"toka-node verify --data ./data",
-			"toka-node verify --data ./data -o json | jq .content"),
+			"toka-node verify --data ./data -o json | jq .content",
+			"toka-node verify --data ./data --head head.txt"),
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			known, err := heads.read()
+			if err != nil {
+				return err
+			}
 			return a.read(func(j *journal.Journal) error {
-				r, err := j.Verify(c.Context(), nil)
+				r, err := j.VerifyAgainst(c.Context(), known, nil)
 				if err != nil {
 					return err
 				}
@@ -33,6 +41,7 @@ that hold the same events, in whatever order. Exits with 3 if anything is wrong.
 			})
 		},
 	}
+	heads.add(c)
 	return a.withData(c)
 }
 
@@ -50,6 +59,9 @@ func (a *app) verified(r journal.Report) error {
 		fmt.Fprintf(a.streams.Out, "%s: %d events, %d payloads, %d streams\ncontent %s\n", word, r.Events, r.Payloads, r.Streams, r.Content)
 		if r.Stubs > 0 {
 			fmt.Fprintf(a.streams.Out, "%d parents known by digest only: they were imported without\n", r.Stubs)
+		}
+		if r.Root != "" {
+			fmt.Fprintf(a.streams.Out, "root %s\n", r.Root)
 		}
 		for _, p := range r.Problems {
 			if p.Position > 0 {
