@@ -31,8 +31,9 @@ type Report struct {
 	// equal for two journals that hold the same events, in whatever order.
 	Content string `json:"content"`
 	// Root is the root of the tree over everything that was verified, as a head
-	// has it; empty if the records are not those it was built over.
-	Root     string    `json:"root,omitempty"`
+	// has it; empty if the records are not those it was built over. Unlike
+	// Content it is of this journal alone, so it is not printed with the report.
+	Root     string    `json:"-"`
 	Problems []Problem `json:"problems,omitempty"` // the first MaxProblems
 	More     uint64    `json:"more_problems,omitempty"`
 }

@@ -50,8 +50,7 @@ On the same file system tables are linked, not copied: to survive the disk, copy
 the directory to another one.`,
 		Example: lines(
 			"toka-node backup --data ./data /backups/monday",
-			"toka-node backup verify /backups/monday --head head.txt",
-			"toka-node restore --from /backups/monday --data ./data"),
+			"toka-node backup verify /backups/monday --head head.txt"),
 		Args: args(1, "one DIR"),
 		RunE: func(c *cobra.Command, dirs []string) error {
 			return a.read(func(j *journal.Journal) error {
@@ -81,8 +80,10 @@ func (a *app) backupVerifyCommand() *cobra.Command {
 changing anything, and holds the result against what the backup says of itself
 and against signed heads, naming the positions that are missing. Exits with 3 if
 anything is wrong.`,
-		Example: lines("toka-node backup verify /backups/monday --head head.txt"),
-		Args:    args(1, "one DIR"),
+		Example: lines(
+			"toka-node backup verify /backups/monday --head head.txt",
+			"toka-node backup verify /backups/monday -o json"),
+		Args: args(1, "one DIR"),
 		RunE: func(c *cobra.Command, dirs []string) error {
 			known, err := heads.read()
 			if err != nil {

@@ -64,12 +64,14 @@ func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 // journal measures the journal and returns its group commits.
 func (o *appendBench) journal(ctx context.Context, r *appendResult) (groups []yardstick.Group, err error) {
-	dir := ""
+	dir, mark := "", ""
 	if o.dir != "" {
 		dir = filepath.Join(o.dir, "journal")
+		mark = filepath.Join(dir, "MARK") // nothing is left beside it
 	}
 	j, err := journal.Open(dir, journal.Options{
 		Level: o.level,
+		Mark:  mark,
 		// Called in order by one goroutine, which has ended when Close returns.
 		OnCommit: func(c journal.Commit) {
 			if c.Events > 0 {

@@ -166,8 +166,7 @@ was taken of by verify --head. The key has to be kept apart from the journal,
 too.`,
 		Example: lines(
 			"toka-node head --data ./data --new-key orders.example.com > head.txt",
-			"toka-node head --data ./data -o json",
-			"toka-node verify --data ./data --head head.txt"),
+			"toka-node head --data ./data -o json"),
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			k, err := signingKey(key)

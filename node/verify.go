@@ -60,9 +60,6 @@ func (a *app) verified(r journal.Report) error {
 		if r.Stubs > 0 {
 			fmt.Fprintf(a.streams.Out, "%d parents known by digest only: they were imported without\n", r.Stubs)
 		}
-		if r.Root != "" {
-			fmt.Fprintf(a.streams.Out, "root %s\n", r.Root)
-		}
 		for _, p := range r.Problems {
 			if p.Position > 0 {
 				fmt.Fprintf(a.streams.Out, "  position %d: %s\n", p.Position, p.What)
