@@ -19,7 +19,7 @@ func malformed(format string, args ...any) error {
 
 // DecodeRecord reads what AppendRecord wrote for the event at position. Where
 // the payload lies in another record, payloadAt is that record's position and
-// e.Payload is nil. The result shares no memory with b. The causal digest is
+// e.Payload is nil; where it is pruned, e.PayloadState says so. The result shares no memory with b. The causal digest is
 // taken as stored: CheckRecord recomputes it.
 //
 // Errors wrap ErrMalformed.
@@ -52,7 +52,7 @@ func CheckRecord(position uint64, b []byte) (e Event, payloadAt uint64, err erro
 		return e, payloadAt, fmt.Errorf("position %d: %w: event %s: stored digest %s, recomputed %s",
 			position, ErrMalformed, e.ID, e.Digest.Short(), got.Short())
 	}
-	if payloadAt == 0 {
+	if payloadAt == 0 && e.PayloadState != PayloadPruned {
 		if got := PayloadDigest(e.Payload); got != e.PayloadDigest {
 			return e, payloadAt, fmt.Errorf("position %d: %w: event %s: payload digest %s, recomputed %s",
 				position, ErrMalformed, e.ID, e.PayloadDigest.Short(), got.Short())
@@ -145,8 +145,11 @@ func (r *reader) record(e *Event, position uint64) (payloadAt uint64) {
 		return 0
 	}
 	flags := r.byte("flags")
-	if flags&^(flagInline|flagEmbedding|flagTrace) != 0 {
+	if flags&^(flagInline|flagEmbedding|flagTrace|flagPruned) != 0 || flags&(flagInline|flagPruned) == flagInline|flagPruned {
 		r.fail("unknown flags %#x", flags)
+	}
+	if flags&flagPruned != 0 {
+		e.PayloadState = PayloadPruned
 	}
 	e.Position = position
 	e.Epoch = uint32(r.uvarint("epoch", math.MaxUint32))
@@ -193,6 +196,9 @@ func (r *reader) record(e *Event, position uint64) (payloadAt uint64) {
 	}
 	if trigger > 0 {
 		e.Trigger = e.Parents[trigger-1].ID
+	}
+	if flags&flagPruned != 0 {
+		return 0
 	}
 	if flags&flagInline == 0 {
 		if payloadAt = r.uvarint("payload position", math.MaxUint64); payloadAt == 0 {

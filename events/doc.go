@@ -22,6 +22,7 @@
 //   - The bytes are fixed: golden vectors hold them (TestGoldenVectors).
 //   - Two fields never run together: each is framed by its length and each
 //     digest has its own domain (TestFieldsDoNotRunTogether).
+//   - A payload may be gone, and the digests still hold (TestPrunedRecord).
 //   - An id derived from the same work is the same id (TestDerivedIDs).
 //   - Input from outside never panics; an error names the field and the limit
 //     (TestDraftLimits, FuzzDecodeRecord).
@@ -78,7 +79,8 @@
 //
 //	+-----------------+--------------------------------------------------+
 //	| 1               | record version, 1                                |
-//	| 1               | flags: 1 payload inline, 2 embedding, 4 trace    |
+//	| 1               | flags: 1 payload inline, 2 embedding, 4 trace,   |
+//	|                 | 8 payload pruned (and not 1)                     |
 //	| uv              | epoch                                            |
 //	| uv              | stream position                                  |
 //	| 8               | record time, int64 nanoseconds since 1970 UTC    |
@@ -89,7 +91,8 @@
 //	| uv + 16 each    | for each parent, in the order of the body: its   |
 //	|                 | position (0 unknown here) and its id             |
 //	| uv, then bytes  | with flag 1: length of the payload, the payload  |
-//	| uv              | without: position of the record that holds it    |
+//	| uv              | without 1 and 8: position of the record that     |
+//	|                 | holds it                                         |
 //	+-----------------+--------------------------------------------------+
 //
 // The record hash is over

@@ -28,6 +28,7 @@ const (
 	flagInline    = 1
 	flagEmbedding = 2
 	flagTrace     = 4
+	flagPruned    = 8
 )
 
 func compareDigests(a, b Digest) int { return bytes.Compare(a[:], b[:]) }
@@ -135,10 +136,15 @@ func appendCausal(b []byte, e *Event) []byte {
 }
 
 // AppendRecord appends the stored form of e to b. payloadAt is the position
-// of the record that holds the payload, or 0 to store it inline here.
+// of the record that holds the payload, or 0 to store it inline here. Of a
+// payload that is pruned that fact alone is stored.
 func AppendRecord(b []byte, e *Event, payloadAt uint64) []byte {
 	var flags byte
-	if payloadAt == 0 {
+	pruned := payloadAt == 0 && e.PayloadState == PayloadPruned
+	switch {
+	case pruned:
+		flags |= flagPruned
+	case payloadAt == 0:
 		flags |= flagInline
 	}
 	if !e.EmbeddingDigest.IsZero() {
@@ -175,6 +181,9 @@ func AppendRecord(b []byte, e *Event, payloadAt uint64) []byte {
 	for i := range e.Parents {
 		b = binary.AppendUvarint(b, e.Parents[i].Position)
 		b = append(b, e.Parents[i].ID[:]...)
+	}
+	if pruned {
+		return b
 	}
 	if payloadAt != 0 {
 		return binary.AppendUvarint(b, payloadAt)

@@ -54,7 +54,36 @@ type Event struct {
 	Trace           string    // W3C trace context; empty if there was none
 	EmbeddingDigest Digest    // digest of the quantised embedding; zero if there was none
 
-	Intent Intent
+	Intent       Intent
+	PayloadState PayloadState // why there is no payload, where there was one
+}
+
+// PayloadState says whether an event's payload can be had. It is in no digest:
+// links and proofs hold whatever became of the payload.
+type PayloadState uint8
+
+const (
+	// PayloadHere: Payload is what was given, however empty.
+	PayloadHere PayloadState = iota
+	// PayloadPruned: the payload was removed; its digest is all that is left.
+	PayloadPruned
+	// PayloadErased: the key that the payload is encrypted with was destroyed.
+	PayloadErased
+	// PayloadSealed: the payload is encrypted with a key that is not here.
+	PayloadSealed
+)
+
+// String returns here, pruned, erased or sealed.
+func (s PayloadState) String() string {
+	switch s {
+	case PayloadPruned:
+		return "pruned"
+	case PayloadErased:
+		return "erased"
+	case PayloadSealed:
+		return "sealed"
+	}
+	return "here"
 }
 
 // Intent is what an event means to the journal's clustering strategy. It is
@@ -97,6 +126,13 @@ type Draft struct {
 	Extensions    map[string]string
 	Trace         string
 	Embedding     []float32 // any length but 0 must be the journal's dimension
+
+	// SubjectKey names the key that a journal encrypts the payload with before
+	// it is hashed, so that the content can be erased with the key. Use one key
+	// for each person or matter that the content is about, and a name that
+	// tells nothing: names, kinds, streams and times are not encrypted. There
+	// must be no embedding, which would say in the clear what the payload hides.
+	SubjectKey string
 }
 
 // Validate checks everything about d that can be checked without a journal
@@ -116,7 +152,7 @@ func (d *Draft) validateBody() error {
 		return err
 	}
 	for _, f := range [...]struct{ field, text string }{
-		{"content type", d.ContentType}, {"correlation", d.Correlation}, {"trace", d.Trace},
+		{"content type", d.ContentType}, {"correlation", d.Correlation}, {"trace", d.Trace}, {"subject key", d.SubjectKey},
 	} {
 		if err := checkOptional(f.field, f.text); err != nil {
 			return err
@@ -124,6 +160,9 @@ func (d *Draft) validateBody() error {
 	}
 	if len(d.Payload) > MaxPayload {
 		return invalid("payload", "%d bytes; the limit is %d", len(d.Payload), MaxPayload)
+	}
+	if d.SubjectKey != "" && len(d.Embedding) > 0 {
+		return invalid("embedding", "an event under a subject key has none: it would say in the clear what the payload hides")
 	}
 	if len(d.Parents) > MaxParents {
 		return invalid("parents", "%d parents; the limit is %d", len(d.Parents), MaxParents)
@@ -148,7 +187,8 @@ func (d *Draft) validateBody() error {
 // place. id is used where d has none; parents are d's parents with their
 // digests, in any order. It fails with an *InvalidError.
 //
-// The event shares d's payload and extensions.
+// The payload is taken as it is to be stored: where d names a subject key, it
+// is encrypted already. The event shares d's payload and extensions.
 func (d *Draft) Seal(id ID, parents []Ref) (Event, error) {
 	e, err := d.Unlinked(id)
 	if err != nil {
@@ -176,7 +216,7 @@ func (d *Draft) Unlinked(id ID) (Event, error) {
 	return Event{
 		ID: id, Stream: d.Stream, Kind: d.Kind, SchemaVersion: d.SchemaVersion,
 		Time: d.Time, ContentType: d.ContentType,
-		Payload: d.Payload, PayloadDigest: PayloadDigest(d.Payload),
+		Payload: d.Payload, PayloadDigest: PayloadDigest(d.Payload), SubjectKey: d.SubjectKey,
 		Trigger: d.Trigger, Correlation: d.Correlation,
 		Extensions: d.Extensions, Trace: d.Trace,
 	}, nil

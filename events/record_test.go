@@ -151,3 +151,31 @@ func TestCheckRecordFindsChangedBytes(t *testing.T) {
 		t.Errorf("payload elsewhere: %v", err)
 	}
 }
+
+// A record whose payload was taken away says so, and has the same digests.
+func TestPrunedRecord(t *testing.T) {
+	e := mustSeal(t, events.Draft{ID: nthID(9), Stream: "s", Kind: "a.b", Payload: []byte("to be forgotten")})
+	e.Position, e.StreamPosition, e.Epoch = 3, 2, 1
+	e.RecordTime = time.Unix(1, 2).UTC()
+	whole := e.RecordHash()
+	e.Payload, e.PayloadState = nil, events.PayloadPruned
+	b := events.AppendRecord(nil, &e, 0)
+	if bytes.Contains(b, []byte("forgotten")) {
+		t.Error("the payload is still there")
+	}
+	got, payloadAt, err := events.CheckRecord(3, b)
+	if err != nil || payloadAt != 0 || got.PayloadState != events.PayloadPruned || got.Payload != nil {
+		t.Errorf("%+v, %d, %v", got, payloadAt, err)
+	}
+	if got.RecordHash() != whole || got.PayloadDigest != events.PayloadDigest([]byte("to be forgotten")) {
+		t.Error("its digests are others")
+	}
+	if _, _, err := events.CheckRecord(3, append(b, 0)); !errors.Is(err, events.ErrMalformed) {
+		t.Errorf("a byte where the payload was: %v", err)
+	}
+	for s, want := range map[events.PayloadState]string{0: "here", 1: "pruned", 2: "erased", 3: "sealed"} {
+		if s.String() != want {
+			t.Errorf("%d reads %s", s, s)
+		}
+	}
+}

@@ -105,6 +105,7 @@ type slot struct {
 	hashed  bool   // the causal digest is computed
 	foreign bool   // it is imported: parents may be missing
 	holder  uint64 // record that holds the payload, if one does
+	plain   []byte // the payload before it was encrypted, if it was
 }
 
 // expectation is an Expected with its stream.
@@ -116,6 +117,11 @@ type expectation struct {
 func (r *request) finish(receipt Receipt, err error) {
 	if r.finished.Swap(true) {
 		return
+	}
+	for i := range receipt.Events {
+		if plain := r.slots[i].plain; plain != nil {
+			receipt.Events[i].Payload = plain
+		}
 	}
 	if r.done != nil {
 		r.done(receipt, err)
@@ -176,6 +182,14 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		sl.hashed = true
 		for k := range d.Parents {
 			sl.hashed = sl.hashed && !d.Parents[k].Digest.IsZero()
+		}
+		if d.SubjectKey != "" {
+			sealed, err := j.sealed(d)
+			if err != nil {
+				return nil, fmt.Errorf("event %s: %w", id, err)
+			}
+			sl.plain = slices.Clone(d.Payload)
+			d = sealed
 		}
 		var err error
 		if *e, err = d.Unlinked(id); err == nil && sl.hashed {

@@ -20,6 +20,8 @@ import (
 // A backup is a directory with a checkpoint of the log store, so with all
 // events and all operational state as of one moment, and a file that says what
 // it is and what it holds at least. The index is left out: it is derived. A
+// The keys of encrypted payloads lie in a directory of their own, so that they
+// can be kept, and be destroyed, apart from the rest. A
 // backup is not a journal and is not opened as one: two lives would begin at
 // the same place. Restore makes a journal of it, in an epoch of its own.
 
@@ -127,7 +129,11 @@ func (j *Journal) checkpoint(ctx context.Context, dir string) (err error) {
 	if err := j.store.syncDir(j.store.parent(dir)); err != nil {
 		return err
 	}
-	return j.store.log.Checkpoint(j.store.fs.PathJoin(dir, logDir), pebble.WithFlushedWAL())
+	if err := j.store.log.Checkpoint(j.store.fs.PathJoin(dir, logDir), pebble.WithFlushedWAL()); err != nil {
+		return err
+	}
+	// After the events: whatever key they need is there by then.
+	return j.keys.copyTo(j.store.fs.PathJoin(dir, keysDir))
 }
 
 // readBackup reads what a backup says of itself.
@@ -222,8 +228,11 @@ func Restore(backup, dir string, opts Options) (r Restored, err error) {
 	}
 	// A restore that is cut off leaves a directory without a file that says
 	// what it is; nobody opens that.
-	for _, name := range []string{logDir} {
-		if _, err := vfs.Clone(fsys, fsys, fsys.PathJoin(backup, name), fsys.PathJoin(dir, name), vfs.CloneSync); err != nil {
+	if opts.Keys == "" {
+		opts.Keys = fsys.PathJoin(dir, keysDir)
+	}
+	for from, to := range map[string]string{logDir: fsys.PathJoin(dir, logDir), keysDir: opts.Keys} {
+		if _, err := vfs.Clone(fsys, fsys, fsys.PathJoin(backup, from), to, vfs.CloneSync); err != nil {
 			return r, fmt.Errorf("restore to %s: %w; empty it before the next try", dir, err)
 		}
 	}

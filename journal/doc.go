@@ -76,6 +76,14 @@
 //     (TestDamagedBackup) and against a head, naming what is missing, and is
 //     restored in a new epoch (TestRestoreAfterALoss). A backup that cannot be
 //     written does not harm the journal (TestBackupThatFails).
+//   - A pruned payload is in no file of the journal any more when Prune returns,
+//     recycled logs and snapshots included; its event reads as pruned and has
+//     the digests that it had, and so has the journal (TestPrune,
+//     TestPruneBesideWriters).
+//   - A payload under a subject key is encrypted before it is hashed, the same
+//     one always alike within a subject and never across (TestErase). Erase
+//     destroys the key; what is erased stays so and what is not stays readable
+//     whenever the power is cut (TestPowerCutKeepsKeys).
 //   - A directory that is held, foreign, newer or not writable is refused by
 //     name and left as it was (TestOpenRefuses).
 //
@@ -85,7 +93,9 @@
 // not order by time. A disk that lies about a sync loses what was acknowledged:
 // the next open tells what is missing, except for what came after the last
 // outside mark, at most 100 ms before. Who rolls back directory and mark
-// together is found out only by a head that was kept elsewhere. A damaged byte
+// together is found out only by a head that was kept elsewhere. Erasing does not
+// reach backups that were taken before, nor what a disk keeps of files that were
+// replaced. A damaged byte
 // in the stored tables is found by checksum or by Verify, never served.
 // A filter by kind or correlation skips what holds nothing for it in blocks of
 // about a thousand events, and reads the blocks that may.
@@ -101,6 +111,7 @@
 //	DIR/HOLDER   the process id of the holder, for error messages
 //	DIR/log/     the log of records and the operational state
 //	DIR/index/   what is derived; deleted and rebuilt at will
+//	DIR/keys/    the keys of encrypted payloads
 //	DIR.mark     the outside mark; DIR/MARK where that cannot be written
 //
 // The outside mark is text: journal id, epoch, the last position and its record

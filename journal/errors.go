@@ -41,6 +41,11 @@ var (
 	// stands for: events that were acknowledged are missing.
 	ErrLost = errors.New("stored events are missing")
 
+	// ErrErased: the key of the subject was destroyed, and with it what was
+	// encrypted for it. Nothing is stored under it again.
+	ErrErased = errors.New("subject is erased")
+	// ErrPruned: the payload was removed.
+	ErrPruned = errors.New("payload is pruned")
 	// ErrNotBackup: the directory is not a backup.
 	ErrNotBackup = errors.New("not a backup")
 

@@ -139,8 +139,9 @@ func (j *Journal) ByOutsideID(ctx context.Context, outsideID string) ([]events.E
 	return out, nil
 }
 
-// Payload returns the payload with a digest, or an error that wraps
-// ErrNotFound. An empty payload is never stored and never found.
+// Payload returns the payload with a digest as it is stored, encrypted where it
+// is, or an error that wraps ErrNotFound or ErrPruned. An empty payload is
+// never stored and never found.
 func (j *Journal) Payload(ctx context.Context, d events.Digest) ([]byte, error) {
 	if err := j.enter(ctx); err != nil {
 		return nil, err
@@ -156,6 +157,9 @@ func (j *Journal) Payload(ctx context.Context, d events.Digest) ([]byte, error) 
 	if position == 0 || position > j.mark.load() {
 		return nil, fmt.Errorf("payload %s: %w", d.Short(), ErrNotFound)
 	}
-	e, err := j.at(position)
+	e, err := j.stored(position)
+	if err == nil && e.PayloadState == events.PayloadPruned {
+		err = fmt.Errorf("payload %s: %w", d.Short(), ErrPruned)
+	}
 	return e.Payload, err
 }

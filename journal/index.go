@@ -195,8 +195,8 @@ func (j *Journal) indexedID(id events.ID) (position uint64, digest events.Digest
 func (j *Journal) indexedPayload(d events.Digest) (position uint64, err error) {
 	err = j.runs.find(hashPayload, digestHash(d), digestHash(d), func(p uint64) (bool, error) {
 		e, payloadAt, err := j.record(p)
-		if err == nil && payloadAt == 0 && e.PayloadDigest == d {
-			position = p
+		if err == nil && payloadAt == 0 && e.PayloadDigest == d && e.PayloadState == events.PayloadHere {
+			position = j.spared(p)
 		}
 		return position != 0, err
 	})

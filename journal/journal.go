@@ -98,6 +98,10 @@ type Options struct {
 	// journal in memory has none.
 	Mark string
 
+	// Keys is the directory of the keys that payloads are encrypted with.
+	// Default: DIR/keys.
+	Keys string
+
 	// Volume is for tests of this module; nil is the operating system's file
 	// system.
 	Volume *disk.Volume
@@ -138,6 +142,7 @@ type Journal struct {
 	opts  Options
 	log   *slog.Logger
 	store *store
+	keys  *keyring
 
 	queue  queue
 	tail   *tail
@@ -163,6 +168,9 @@ type Journal struct {
 	window    Window // set by Open
 
 	backup sync.Mutex // held by the one backup that is under way
+
+	pruning sync.Mutex // held by the one prune that is under way
+	doomed  atomic.Pointer[doom]
 
 	// operational holds a token while checkpoints and state digests are written
 	// or read: a channel and not a mutex, because a failing write never ends.
@@ -244,6 +252,14 @@ func Open(dir string, opts Options) (*Journal, error) {
 	var err error
 	j.store, err = openStore(dir, volume, opts.Level, !opts.MustExist || opts.Level == LevelMemory, marks, opts.sizes.memTable, opts.Logger, j.fail)
 	if err != nil {
+		return nil, err
+	}
+	if opts.Keys == "" {
+		opts.Keys = volume.FS.PathJoin(dir, keysDir)
+	}
+	if j.keys, err = openKeyring(volume.FS, opts.Keys); err != nil {
+		j.store.giveUp(func() { _ = j.store.close() })
+		j.store.release()
 		return nil, err
 	}
 	// Recovery writes to the index, so like opening it may never return.

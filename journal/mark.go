@@ -360,7 +360,7 @@ func readText(fsys vfs.FS, path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 4096))
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	return string(b), err
 }
 

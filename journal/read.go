@@ -386,9 +386,36 @@ func (j *Journal) at(position uint64) (events.Event, error) {
 	return e, j.join(&e, payloadAt)
 }
 
+// stored is at with the payload as it is stored, encrypted or not.
+func (j *Journal) stored(position uint64) (events.Event, error) {
+	e, payloadAt, err := j.record(position)
+	if err != nil {
+		return events.Event{}, err
+	}
+	return e, j.fetch(&e, payloadAt)
+}
+
 // join adds to a record what is stored elsewhere: a payload that another
-// record holds, and the intent.
+// record holds, and the intent. An encrypted payload is decrypted, or it is
+// said why it cannot be.
 func (j *Journal) join(e *events.Event, payloadAt uint64) error {
+	if err := j.fetch(e, payloadAt); err != nil {
+		return err
+	}
+	if e.SubjectKey != "" && len(e.Payload) > 0 {
+		var err error
+		if e.Payload, e.PayloadState, err = j.keys.open(e.SubjectKey, e.Payload); err != nil {
+			return fmt.Errorf("position %d: %w", e.Position, err)
+		}
+	}
+	if e.EmbeddingDigest.IsZero() {
+		return nil
+	}
+	return j.intent.join(e)
+}
+
+// fetch adds a payload that another record holds.
+func (j *Journal) fetch(e *events.Event, payloadAt uint64) error {
 	if payloadAt != 0 {
 		holder, at, err := j.record(payloadAt)
 		if err != nil {
@@ -398,10 +425,7 @@ func (j *Journal) join(e *events.Event, payloadAt uint64) error {
 			return fmt.Errorf("position %d: %w: position %d should hold its payload %s and does not",
 				e.Position, ErrCorrupt, payloadAt, e.PayloadDigest.Short())
 		}
-		e.Payload = holder.Payload
+		e.Payload, e.PayloadState = holder.Payload, holder.PayloadState
 	}
-	if e.EmbeddingDigest.IsZero() {
-		return nil
-	}
-	return j.intent.join(e)
+	return nil
 }

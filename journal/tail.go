@@ -61,7 +61,7 @@ func newEntry(e *events.Event) entry {
 		id: e.ID, digest: e.Digest, stream: e.Stream, streamVersion: e.StreamPosition, outside: e.OutsideID(),
 		kind: e.Kind, correlation: e.Correlation, place: newPlace(e),
 	}
-	if len(e.Payload) > 0 {
+	if len(e.Payload) > 0 || e.PayloadState == events.PayloadPruned {
 		en.payload = e.PayloadDigest
 	}
 	return en

@@ -147,7 +147,7 @@ func (j *Journal) ProveConsistency(ctx context.Context, size, older uint64) (pro
 }
 
 // Record returns what is stored of the event at a position, its payload
-// included, in the form that events.CheckRecord checks: with a proof it shows
+// included unless it is pruned and encrypted if it is, in the form that events.CheckRecord checks: with a proof it shows
 // somebody else that and how the event is in the journal.
 func (j *Journal) Record(ctx context.Context, position uint64) ([]byte, error) {
 	if err := j.enter(ctx); err != nil {
@@ -157,7 +157,7 @@ func (j *Journal) Record(ctx context.Context, position uint64) ([]byte, error) {
 	if end := j.mark.load(); position == 0 || position > end {
 		return nil, fmt.Errorf("position %d: %w: the journal ends at %d", position, ErrNotFound, end)
 	}
-	e, err := j.at(position)
+	e, err := j.stored(position)
 	if err != nil {
 		return nil, err
 	}

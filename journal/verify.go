@@ -24,6 +24,7 @@ type Report struct {
 	Events   uint64 `json:"events"`
 	Payloads uint64 `json:"payloads"` // distinct, not counting empty ones
 	Streams  uint64 `json:"streams"`
+	Pruned   uint64 `json:"pruned,omitempty"` // of the payloads
 	OK       bool   `json:"ok"`
 	// Stubs is how many parents of imported events are known by digest only.
 	Stubs uint64 `json:"stubs,omitempty"`
@@ -94,7 +95,7 @@ func (j *Journal) VerifyAgainst(ctx context.Context, heads []merkle.Head, progre
 }
 
 func newVerifier(j *Journal, heads []merkle.Head) *verifier {
-	v := &verifier{j: j, total: j.mark.load(), seed: maphash.MakeSeed(), streams: map[string]uint64{}, payloads: map[[16]byte]uint64{}}
+	v := &verifier{j: j, total: j.mark.load(), seed: maphash.MakeSeed(), streams: map[string]uint64{}, payloads: map[[16]byte]uint64{}, pruned: map[uint64]bool{}}
 	v.tree.heads = heads
 	return v
 }
@@ -124,6 +125,7 @@ type verifier struct {
 	done     uint64
 	streams  map[string]uint64
 	payloads map[[16]byte]uint64
+	pruned   map[uint64]bool // records whose payload is gone
 	digests  []events.Digest // by position - 1
 	hashes   [2][]uint64     // likewise: of ids, and of the payloads that records hold
 	places   []uint64        // likewise: hash of stream and stream position
@@ -193,7 +195,7 @@ func (v *verifier) note(e *events.Event, payload uint64) {
 func (v *verifier) record(position uint64, value []byte) {
 	e, payloadAt, err := events.CheckRecord(position, value)
 	payload := uint64(0)
-	if payloadAt == 0 && len(e.Payload) > 0 {
+	if payloadAt == 0 && (len(e.Payload) > 0 || e.PayloadState == events.PayloadPruned) {
 		payload = digestHash(e.PayloadDigest)
 	}
 	v.note(&e, payload)
@@ -268,7 +270,8 @@ func (v *verifier) summary(e *events.Event) {
 }
 
 func (v *verifier) payload(e *events.Event, payloadAt uint64) {
-	if len(e.Payload) == 0 && payloadAt == 0 {
+	pruned := e.PayloadState == events.PayloadPruned
+	if len(e.Payload) == 0 && payloadAt == 0 && !pruned {
 		return
 	}
 	// Half a digest tells payloads apart well enough to count them; what is
@@ -276,11 +279,16 @@ func (v *verifier) payload(e *events.Event, payloadAt uint64) {
 	key := [16]byte(e.PayloadDigest[:16])
 	holder, seen := v.payloads[key]
 	switch {
-	case payloadAt == 0 && seen:
+	case payloadAt == 0 && seen && !v.pruned[holder]:
 		v.problem(e.Position, "payload %s is stored again; position %d holds it", e.PayloadDigest.Short(), holder)
 	case payloadAt == 0:
 		v.payloads[key] = e.Position
 		v.report.Payloads++
+		if pruned {
+			v.pruned[e.Position] = true
+			v.report.Pruned++
+		}
+	case v.pruned[payloadAt] && seen:
 	case !seen || holder != payloadAt:
 		v.problem(e.Position, "payload %s should lie at position %d and does not", e.PayloadDigest.Short(), payloadAt)
 	}

@@ -15,7 +15,8 @@
 //     without failing the rest (TestGuardSparesADirectory).
 //   - With SkipLogSync, log writes reach the kernel and are not synced; all
 //     else is (TestSkipLogSync).
-//   - Recycled logs are guarded like new ones (TestGuardCoversRecycledLogs).
+//   - Recycled logs are guarded like new ones (TestGuardCoversRecycledLogs),
+//     and are not recycled while Renew is on (TestGuardRenews).
 //   - What an engine's marker file names is durable before the marker is, so
 //     that no power cut leaves a name without its file (TestMarkerComesLast).
 //

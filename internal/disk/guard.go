@@ -35,6 +35,7 @@ type Guard struct {
 	dead    atomic.Bool
 
 	spared atomic.Pointer[string]
+	renew  atomic.Bool
 }
 
 // NewGuard guards v. onFailure is called once, after the first failure.
@@ -55,6 +56,10 @@ func (g *Guard) spares(name string) bool {
 	rest, below := strings.CutPrefix(name, *dir)
 	return below && (rest == "" || rest[0] == '/' || rest[0] == os.PathSeparator)
 }
+
+// Renew has files that the engine would use again removed and made anew, for as
+// long as it is on: what they held is to be gone.
+func (g *Guard) Renew(on bool) { g.renew.Store(on) }
 
 // Fail declares the storage failed for a reason that the guard did not see
 // itself, such as a fatal condition inside the engine.
@@ -127,6 +132,10 @@ func (g *Guard) syncDir(name string) error {
 func (g *Guard) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
 	if g.spares(newname) {
 		return g.FS.ReuseForWrite(oldname, newname, category)
+	}
+	if g.renew.Load() {
+		g.change("remove", oldname, func() error { return g.FS.Remove(oldname) })
+		return g.Create(newname, category)
 	}
 	g.change("reuse", newname, func() error { f, err = g.FS.ReuseForWrite(oldname, newname, category); return err })
 	return g.wrap(newname, f), nil

@@ -360,3 +360,35 @@ func TestGuardSparesNothingElse(t *testing.T) {
 		}
 	}
 }
+
+func TestGuardRenews(t *testing.T) {
+	d := disktest.New()
+	g := disk.NewGuard(d.Volume(), false, func(err error) { t.Errorf("reported: %v", err) })
+	content := func(path string) string {
+		files, err := d.Files("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files[path]
+	}
+	f, err := g.Create("/1.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = f.Write([]byte("to be forgotten")); err != nil {
+		t.Fatal(err)
+	}
+	for _, renew := range []bool{false, true} {
+		g.Renew(renew)
+		from, to := "/1.log", "/2.log"
+		if renew {
+			from, to = to, "/3.log"
+		}
+		if _, err := g.ReuseForWrite(from, to, vfs.WriteCategoryUnspecified); err != nil {
+			t.Fatal(err)
+		}
+		if kept := content(to) != ""; kept == renew || content(from) != "" {
+			t.Errorf("renewed %v: %q, and %q is left", renew, content(to), content(from))
+		}
+	}
+}
