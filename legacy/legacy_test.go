@@ -309,8 +309,10 @@ func TestRefuses(t *testing.T) {
 	for what, e := range map[string]events.Event{
 		"no domain event": {Kind: "some.kind", Payload: []byte("x")},
 		"forged":          {Kind: "some.kind", ContentType: events.ContentTypeDomain, Extensions: map[string]string{"legacyform": "event"}, Payload: []byte(`{"type":"agent","event":{"agent_id":"","payload":1}}`)},
-		"more than a domain event": {Kind: "some.kind", ContentType: events.ContentTypeDomain,
-			Payload: []byte(`{"type":"system","event":{"component":"c","payload":1,"more":2}}`)},
+		"more than a domain event": {
+			Kind: "some.kind", ContentType: events.ContentTypeDomain,
+			Payload: []byte(`{"type":"system","event":{"component":"c","payload":1,"more":2}}`),
+		},
 	} {
 		if l, err := legacy.FromDomain(e); !errors.As(err, &failed) {
 			t.Errorf("%s: %+v, %v", what, l, err)

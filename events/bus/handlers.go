@@ -19,7 +19,7 @@ func Pull(ctx context.Context, next func(context.Context) (Message, error)) iter
 			if !yield(m, err) {
 				return
 			}
-			if _, lag := err.(*LagError); err != nil && !lag {
+			if _, lag := errors.AsType[*LagError](err); err != nil && !lag {
 				return
 			}
 		}

@@ -208,7 +208,7 @@ func TestEmissionIsConstant(t *testing.T) {
 		for range receivers {
 			r := receive(t, b, bus.Filter{})
 			wg.Go(func() {
-				for range r.All(context.Background()) {
+				for range r.All(t.Context()) {
 				}
 			})
 		}
@@ -294,7 +294,7 @@ func TestStorm(t *testing.T) {
 		r := receive(t, b, bus.Filter{})
 		receiving.Go(func() {
 			next := uint64(1)
-			for m, err := range r.All(context.Background()) {
+			for m, err := range r.All(t.Context()) {
 				if errors.Is(err, bus.ErrClosed) {
 					break
 				}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"runtime"
 	"sync"
@@ -78,13 +79,10 @@ func (r *reader) All(ctx context.Context) iter.Seq2[Message, error] {
 				}
 			}
 			err := r.fill(ctx)
-			if lag, ok := err.(*LagError); ok && yield(Message{}, lag) {
+			if err == nil {
 				continue
-			} else if ok {
-				return
 			}
-			if err != nil {
-				yield(Message{}, err)
+			if _, lag := errors.AsType[*LagError](err); !yield(Message{}, err) || !lag {
 				return
 			}
 		}

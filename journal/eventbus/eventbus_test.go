@@ -23,7 +23,7 @@ func open(t *testing.T, dir string, opts eventbus.Options) *eventbus.Bus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	t.Cleanup(func() { _ = b.Close(context.WithoutCancel(t.Context())) })
 	return b
 }
 

@@ -19,7 +19,7 @@ var bound = 30 * time.Second
 func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), bound)
+			ctx, cancel := context.WithTimeout(t.Context(), bound)
 			defer cancel()
 			b := open(t)
 			defer func() {

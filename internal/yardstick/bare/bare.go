@@ -7,7 +7,6 @@ package bare
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -59,7 +58,7 @@ func ChannelFanOut[M any](ctx context.Context, receivers int, d time.Duration, n
 
 // ActorFanOut is ChannelFanOut over actors that count what they get.
 func ActorFanOut[M any](ctx context.Context, receivers int, d time.Duration, next func() M) float64 {
-	quiet := func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+	quiet := func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }
 	sys := actor.NewActorSystem(actor.WithLoggerFactory(quiet))
 	defer sys.Shutdown()
 	counts := make([]struct {
