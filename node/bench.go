@@ -33,7 +33,7 @@ func (a *app) benchCommand() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand(), a.benchReplayCommand(), a.benchIntentCommand())
+	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand(), a.benchReplayCommand(), a.benchIntentCommand(), a.benchHTTPCommand())
 	return c
 }
 

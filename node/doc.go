@@ -30,6 +30,8 @@
 //   - A node serves its journal and agents over HTTP, stops with what it took in
 //     hand answered, and goes on where it was (TestRun). It refuses to listen
 //     where other machines reach it without TLS and tokens (TestRunRefuses).
+//   - A node that is killed under load has lost nothing that it acknowledged, nor
+//     anything that a reader saw (TestKilledUnderLoad).
 //   - While a node holds a journal, every other command on the directory runs
 //     there, or is refused by a word that names the node (TestHeldStore).
 //   - Following a node shows every event once, also over connections that are cut

@@ -62,6 +62,7 @@ var places = map[string]place{
 	"run":          {alone: "one node serves a journal; stop it first, or give another --data"},
 	"demo":         {alone: "the demonstration runs agents of its own; give another --data, or none"},
 	"bench append": {alone: "a benchmark measures a journal of its own; give another --data, or none"},
+	"bench http":   {alone: "a benchmark measures a journal of its own; give another --data, or none"},
 	"bench replay": {alone: "a benchmark opens the journal that it measures; give another --journal, or none"},
 
 	"stats":            {scope: auth.Read},

@@ -18,11 +18,15 @@ import (
 
 // childEnv makes the test binary a node that runs its arguments. A number
 // kills it after the commit that brings so many events, before anybody hears
-// of them; "tell" makes it print how many events are committed instead.
+// of them; "tell" makes it print how many events are committed instead; "serve"
+// leaves it alone.
 const childEnv = "TOKA_NODE_TEST_CHILD"
 
 func child() int {
 	mode := os.Getenv(childEnv)
+	if mode == "serve" {
+		return node.Run(context.Background(), actors.NewRegistry(), os.Args[1:], node.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	}
 	limit, err := strconv.Atoi(mode)
 	if err != nil && mode != "tell" {
 		panic(childEnv + "=" + mode)

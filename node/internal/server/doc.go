@@ -2,7 +2,8 @@
 // address, behind checks of host, origin and token, and on a unix socket for
 // who owns the machine.
 //
-// The interface is described at /openapi.json and /openapi.yaml by the
+// A token that patterns limit sees and appends what they match
+// (TestTokenPatterns). The interface is described at /openapi.json and /openapi.yaml by the
 // program itself. Events are CloudEvents 1.0 both ways. Errors are problem
 // documents (RFC 9457) with a stable code.
 //
@@ -20,6 +21,8 @@
 //   - A reader of the stream sees every event after its cursor once and in
 //     order, also when it comes back (TestStreamResumes). One that is too slow
 //     is told where it stands and let go, and holds nobody up (TestSlowReader).
+//   - The log names events whose payload seems to hold a secret, and shows no
+//     payload (TestSecretsAreWarnedAbout).
 //   - While the disk is nearly full, appends are refused with 507 and reads go
 //     on (TestLowSpace).
 //
