@@ -39,7 +39,7 @@ const socketName = "toka.sock"
 type place struct {
 	scope auth.Scope // over the network; empty: not over the network
 	file  bool       // its argument names a file that is read: it is sent as standard input
-	paths []string   // flags that name files of the machine, made absolute
+	paths []string   // flags that name files of the machine, made absolute; with ?, if there is such a file
 	files bool       // so do its arguments
 	asks  bool       // it asks the node by itself
 	alone string     // why it cannot run on a held journal, and what to do
@@ -57,11 +57,17 @@ var places = map[string]place{
 	"common": {scope: auth.Read}, "between": {scope: auth.Read}, "heads": {scope: auth.Read}, "why": {scope: auth.Read}, "graph": {scope: auth.Read},
 	"bundle export": {paths: []string{"out", "key"}}, "bundle import": {paths: []string{"key"}, files: true},
 
+	"head":    {paths: []string{"key"}},
+	"prove":   {paths: []string{"check", "head", "key", "public?"}},
+	"backup":  {files: true},
+	"restore": {alone: "it changes what is there; stop the node first, or restore to another --data"},
+
 	"token create": {scope: auth.Admin}, "token list": {scope: auth.Admin}, "token revoke": {scope: auth.Admin},
 
 	"run":          {alone: "one node serves a journal; stop it first, or give another --data"},
 	"demo":         {alone: "the demonstration runs agents of its own; give another --data, or none"},
 	"bench append": {alone: "a benchmark measures a journal of its own; give another --data, or none"},
+	"bench intent": {alone: "its --data is a directory of vectors and no journal"},
 	"bench http":   {alone: "a benchmark measures a journal of its own; give another --data, or none"},
 	"bench replay": {alone: "a benchmark opens the journal that it measures; give another --journal, or none"},
 
@@ -178,7 +184,7 @@ func (a *app) forward(c *cobra.Command, args []string, p place, run func(context
 		if _, ours := remoteFlags[f.Name]; ours || f.Name == "data" {
 			return
 		}
-		words, err := flagWords(f, slices.Contains(p.paths, f.Name))
+		words, err := flagWords(f, p.paths)
 		line, wrong = append(line, words...), errors.Join(wrong, err)
 	})
 	if wrong != nil {
@@ -197,13 +203,15 @@ func (a *app) forward(c *cobra.Command, args []string, p place, run func(context
 }
 
 // flagWords writes a flag as it could have been given.
-func flagWords(f *pflag.Flag, path bool) ([]string, error) {
+func flagWords(f *pflag.Flag, paths []string) ([]string, error) {
 	values := []string{f.Value.String()}
 	if s, ok := f.Value.(pflag.SliceValue); ok {
 		values = s.GetSlice()
 	}
 	var out []string
 	for _, v := range values {
+		_, missing := os.Lstat(v)
+		path := slices.Contains(paths, f.Name) || slices.Contains(paths, f.Name+"?") && missing == nil
 		if path && v != "" && v != "-" {
 			abs, err := filepath.Abs(v)
 			if err != nil {

@@ -154,6 +154,7 @@ var heldArgs = map[string][]string{
 	"ingest": {"-"},
 
 	"ancestors": {"1"}, "descendants": {"1"}, "parents": {"1"}, "children": {"1"}, "common": {"1", "1"}, "between": {"1", "1"}, "heads": {},
+	"head": {}, "prove": {"1"},
 	"stats": {}, "consumers list": {}, "consumers create": {"another"}, "consumers delete": {"gone"}, "consumers show": {"parks"},
 	"consumers fetch": {"parks"}, "consumers ack": {"acks", "1"}, "consumers nak": {"naks", "1"}, "consumers park": {"parks", "1"},
 	"consumers parked": {"parks"}, "consumers replay": {"parks"}, "consumers drop": {"parks"},
