@@ -139,7 +139,7 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 		}
 		if len(r.sealed[i].Payload) > 0 {
 			d := r.sealed[i].PayloadDigest
-			if r.slots[i].holder = j.spared(j.tail.byPayload(d)); r.slots[i].holder == 0 {
+			if r.slots[i].holder = j.tail.byPayload(d, j.sparing()); r.slots[i].holder == 0 {
 				if r.slots[i].holder, err = j.indexedPayload(d); err != nil {
 					return outcome{}, err
 				}
@@ -298,7 +298,7 @@ func (j *Journal) place(g *group, r *request, i int) {
 	e, holder, vector := &r.sealed[i], r.slots[i].holder, r.slots[i].vector
 	h, _ := j.tail.head(e.Stream) // accept has brought it into memory
 	if holder == 0 && i > 0 && len(e.Payload) > 0 {
-		holder = j.spared(j.tail.byPayload(e.PayloadDigest)) // an earlier event of this write may hold it
+		holder = j.tail.byPayload(e.PayloadDigest, j.sparing()) // an earlier event of this write may hold it
 	}
 	e.Position = j.accepted + 1
 	e.StreamPosition = h.version + 1

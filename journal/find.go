@@ -147,7 +147,7 @@ func (j *Journal) Payload(ctx context.Context, d events.Digest) ([]byte, error) 
 		return nil, err
 	}
 	defer j.leave()
-	position := j.tail.byPayload(d)
+	position := j.tail.byPayload(d, nil)
 	if position == 0 {
 		var err error
 		if position, err = j.indexedPayload(d); err != nil {

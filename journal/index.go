@@ -196,7 +196,9 @@ func (j *Journal) indexedPayload(d events.Digest) (position uint64, err error) {
 	err = j.runs.find(hashPayload, digestHash(d), digestHash(d), func(p uint64) (bool, error) {
 		e, payloadAt, err := j.record(p)
 		if err == nil && payloadAt == 0 && e.PayloadDigest == d && e.PayloadState == events.PayloadHere {
-			position = j.spared(p)
+			if spared := j.sparing(); spared == nil || spared(p) {
+				position = p
+			}
 		}
 		return position != 0, err
 	})

@@ -112,23 +112,24 @@ func (d *doom) seal() map[uint64]struct{} {
 	return d.holders
 }
 
-// spared returns the position of a record that holds a payload which an event
-// is about to share, or 0 if the record is losing it.
-func (j *Journal) spared(holder uint64) uint64 {
+// sparing returns what tells whether a record that an event is about to share
+// the payload of goes on to hold it; nil means that all do.
+func (j *Journal) sparing() func(holder uint64) bool {
 	d := j.doomed.Load()
-	if d == nil || holder == 0 {
-		return holder
+	if d == nil {
+		return nil
 	}
+	return d.spares
+}
+
+func (d *doom) spares(holder uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, listed := d.holders[holder]
-	if listed && d.sealed {
-		return 0
-	}
-	if listed {
+	if listed && !d.sealed {
 		delete(d.holders, holder)
 	}
-	return holder
+	return !listed || !d.sealed
 }
 
 // holderOf returns the event at a position and the position of the record that

@@ -129,6 +129,21 @@ func TestPrune(t *testing.T) {
 	j = open(t, markedDir, on(d.Volume()))
 	check("with a new index")
 
+	// Also while memory and not the index knows of it.
+	add(t, j, draft("s/1", "test.happened", "the last one"))
+	if p, err := j.Prune(t.Context(), journal.Query{Stream: "s/1"}); err != nil || p.Payloads != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	closeOK(t, j)
+	if err := d.Volume().FS.RemoveAll(markedDir + "/index"); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, markedDir, on(d.Volume()))
+	last := add(t, j, draft("new", "test.happened", "the last one"))[0]
+	if got, err := j.At(t.Context(), last.Position); err != nil || string(got.Payload) != "the last one" {
+		t.Errorf("stored anew: %+v, %v", got, err)
+	}
+
 	// Appended again it is stored anew, and the pruned one stays pruned.
 	e := add(t, j, draft("new", "test.happened", string(payloads[5])))[0]
 	if got, err := j.At(t.Context(), e.Position); err != nil || !bytes.Equal(got.Payload, payloads[5]) {

@@ -51,6 +51,7 @@ type entry struct {
 	kind          string // for the summaries
 	correlation   string
 	place         place
+	pruned        bool // the record held the payload and does no more
 
 	prevInStream uint32 // 1 + index of the previous entry of the same stream and generation, 0 for none
 	parentsEnd   uint32 // where this entry's part of the generation's parents ends
@@ -63,6 +64,7 @@ func newEntry(e *events.Event) entry {
 	}
 	if len(e.Payload) > 0 || e.PayloadState == events.PayloadPruned {
 		en.payload = e.PayloadDigest
+		en.pruned = e.PayloadState == events.PayloadPruned
 	}
 	return en
 }
@@ -109,8 +111,11 @@ func (g *generation) byID(id events.ID) (position uint64, en *entry) {
 	return g.first + uint64(n) - 1, &g.entries[n-1]
 }
 
-func (g *generation) byPayload(d events.Digest) (position uint64) {
-	n := g.payloads.find(digestHash(d), func(n uint32) bool { return g.entries[n-1].payload == d })
+func (g *generation) byPayload(d events.Digest, spared func(uint64) bool) (position uint64) {
+	n := g.payloads.find(digestHash(d), func(n uint32) bool {
+		en := &g.entries[n-1]
+		return en.payload == d && !en.pruned && (spared == nil || spared(g.first+uint64(n)-1))
+	})
 	if n == 0 {
 		return 0
 	}
@@ -243,11 +248,13 @@ func (t *tail) byID(id events.ID) (position uint64, digest events.Digest) {
 	return 0, events.Digest{}
 }
 
-func (t *tail) byPayload(d events.Digest) (position uint64) {
+// byPayload finds a record that holds a payload, and that spared, if it is not
+// nil, says will go on to.
+func (t *tail) byPayload(d events.Digest, spared func(uint64) bool) (position uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, g := range slices.Backward(t.gens) {
-		if p := g.byPayload(d); p != 0 {
+		if p := g.byPayload(d, spared); p != 0 {
 			return p
 		}
 	}

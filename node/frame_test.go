@@ -16,6 +16,7 @@ import (
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/internal/disk/disktest"
+	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/node"
 )
@@ -193,6 +194,34 @@ func TestVerifyFindsDamage(t *testing.T) {
 	}
 }
 
+// withSubject is the directory of a journal with an event under a subject key.
+func withSubject(t *testing.T, subject string) string {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	j, err := journal.Open(data, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := events.Draft{Stream: "s", Kind: "a.b", Payload: []byte("about " + subject), SubjectKey: subject}
+	_, err = j.Append(t.Context(), journal.Write{Events: []events.Draft{d}})
+	if err := errors.Join(err, j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestErase(t *testing.T) {
+	data := withSubject(t, "somebody")
+	if r := must(t, node.ExitDone, "log", "--data", data, "-o", "json"); !strings.Contains(r.out, `"subject_key":"somebody"`) || strings.Contains(r.out, "payload_state") {
+		t.Error(r.out)
+	}
+	must(t, node.ExitDone, "erase", "--data", data, "somebody")
+	if r := must(t, node.ExitDone, "log", "--data", data, "--limit", "1", "-o", "json"); !strings.Contains(r.out, `"payload_state":"erased"`) {
+		t.Error(r.out)
+	}
+	must(t, node.ExitDone, "verify", "--data", data)
+}
+
 func TestJSONOutput(t *testing.T) {
 	data := ingested(t)
 	empty := filepath.Join(t.TempDir(), "empty")
@@ -232,6 +261,8 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node backup":        {"backup --data " + data + " " + filepath.Join(t.TempDir(), "backup")},
 		"toka-node backup verify": {"backup verify " + backedUp},
 		"toka-node restore":       {"restore --accept-loss --data " + data},
+		"toka-node prune":         {"prune --kind none.such --data " + data},
+		"toka-node erase":         {"erase somebody --data " + withSubject(t, "somebody")},
 
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
 		"toka-node bench bus":    {"bench bus --duration 50ms"},

@@ -152,6 +152,10 @@ func (a *app) show(e events.Event) {
 	row("digest", e.Digest.String())
 	row("record hash", e.RecordHash().String())
 	row("payload digest", e.PayloadDigest.String())
+	row("subject key", printable(e.SubjectKey))
+	if e.PayloadState != events.PayloadHere {
+		row("payload", e.PayloadState.String())
+	}
 	for i, p := range e.Parents {
 		name := ""
 		if i == 0 {

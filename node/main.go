@@ -169,7 +169,8 @@ was not opened.`,
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)
 	root.AddCommand(a.statsCommand(), a.consumersCommand())
-	root.AddCommand(a.headCommand(), a.proveCommand(), a.backupCommand(), a.restoreCommand())
+	root.AddCommand(a.headCommand(), a.proveCommand(), a.backupCommand(), a.restoreCommand(),
+		a.pruneCommand(), a.eraseCommand())
 	return root
 }
 

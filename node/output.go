@@ -30,7 +30,9 @@ type eventJSON struct {
 	ContentType    string            `json:"content_type,omitempty"`
 	Payload        json.RawMessage   `json:"payload,omitempty"`        // where it is JSON
 	PayloadBase64  []byte            `json:"payload_base64,omitempty"` // where it is not
+	PayloadState   string            `json:"payload_state,omitempty"`  // pruned, erased or sealed, where it is not here
 	PayloadDigest  events.Digest     `json:"payload_digest"`
+	SubjectKey     string            `json:"subject_key,omitempty"`
 	Digest         events.Digest     `json:"digest"`
 	RecordHash     events.Digest     `json:"record_hash"`
 	Parents        []parentJSON      `json:"parents,omitempty"`
@@ -63,6 +65,10 @@ func toJSON(e events.Event) eventJSON {
 	}
 	if !e.Time.IsZero() {
 		out.Time = &e.Time
+	}
+	out.SubjectKey = e.SubjectKey
+	if e.PayloadState != events.PayloadHere {
+		out.PayloadState = e.PayloadState.String()
 	}
 	if isJSON(e) {
 		out.Payload = e.Payload

@@ -67,7 +67,11 @@ func Export(ctx context.Context, w io.Writer, j *journal.Journal, positions iter
 			return s, fmt.Errorf("bundle: position %d after %d: positions must ascend", e.Position, last)
 		}
 		last = e.Position
-		body = appendEvent(body[:0], &e)
+		record, err := j.Record(ctx, e.Position)
+		if err != nil {
+			return s, err
+		}
+		body = appendEvent(body[:0], e.Position, record)
 		if _, err := parseEvent(body); err != nil {
 			return s, fmt.Errorf("bundle: %w: %w", journal.ErrCorrupt, err)
 		}

@@ -169,10 +169,10 @@ func (f *frameReader) bad(format string, args ...any) error {
 	return bad("at byte %d: %s", f.offset, fmt.Sprintf(format, args...))
 }
 
-// appendEvent appends the body of an event's frame.
-func appendEvent(b []byte, e *events.Event) []byte {
-	b = binary.AppendUvarint(b, e.Position)
-	return events.AppendRecord(b, e, 0)
+// appendEvent appends the body of an event's frame: its position and its record,
+// with the payload as it is stored.
+func appendEvent(b []byte, position uint64, record []byte) []byte {
+	return append(binary.AppendUvarint(b, position), record...)
 }
 
 // parseEvent reads what appendEvent wrote and computes its digests anew.
