@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tokaworks/toka/actors"
-	"github.com/tokaworks/toka/internal/disk/disktest"
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/disk/disktest"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/node"
 )
