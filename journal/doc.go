@@ -76,6 +76,10 @@
 //     (TestDamagedBackup) and against a head, naming what is missing, and is
 //     restored in a new epoch (TestRestoreAfterALoss). A backup that cannot be
 //     written does not harm the journal (TestBackupThatFails).
+//   - A bit that is changed in any file is refused by name, named by reading or
+//     by Verify, or changes nothing (TestBitFlips); so is a log that is cut off
+//     (TestTruncatedLog). Both find out when there is no outside mark
+//     (TestBitFlipsFindThatTheMarkIsMissing).
 //   - A pruned payload is in no file of the journal any more when Prune returns,
 //     recycled logs and snapshots included; its event reads as pruned and has
 //     the digests that it had, and so has the journal (TestPrune,

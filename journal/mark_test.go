@@ -3,6 +3,8 @@ package journal_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,13 +22,21 @@ const (
 	markedFile = "/data/journal.mark"
 )
 
+// readFile returns what a file holds, nothing if it is not there.
 func readFile(t testing.TB, fsys vfs.FS, path string) string {
 	t.Helper()
-	out := map[string]string{}
-	if err := disktest.Walk(fsys, fsys.PathDir(path), out); err != nil {
+	f, err := fsys.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	return out[path]
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func writeFile(t testing.TB, fsys vfs.FS, path, text string) {
