@@ -20,8 +20,8 @@ const (
 	kindUnparked = "toka.agent.unparked"
 )
 
-// ErrNotParked: the event is not a parked entry that can be taken up: it is
-// another kind of event, or its message was dealt with since, or parked anew.
+// ErrNotParked says that an event is not a parked entry that can be taken up:
+// it is another kind of event, or its message was dealt with since, or parked anew.
 var ErrNotParked = errors.New("not a parked message")
 
 // Parked is a message that was set aside after its last try and has not been

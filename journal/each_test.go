@@ -63,7 +63,7 @@ func TestEach(t *testing.T) {
 		journal.ErrNotFound: given(7, 601),
 		journal.ErrCorrupt:  given(7, 8),
 	} {
-		if want == journal.ErrCorrupt {
+		if errors.Is(want, journal.ErrCorrupt) {
 			if err := j.LogDB().Delete(journal.PositionKey('e', 8), pebble.NoSync); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,10 @@ func TestEach(t *testing.T) {
 			t.Errorf("%v, then %v; want 7, then %v", got, last, want)
 		}
 	}
-	for range j.Each(t.Context(), given(1, 2, 3)) {
+	for e, err := range j.Each(t.Context(), given(1, 2, 3)) {
+		if err != nil || e.Position != 1 {
+			t.Errorf("position %d, %v", e.Position, err)
+		}
 		break
 	}
 }

@@ -1,9 +1,6 @@
 package journal
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "encoding/binary"
 
 // Format is the version of the stored format that this program writes, and the
 // newest that it reads.
@@ -73,11 +70,4 @@ func keyAfter(prefix []byte) []byte {
 		}
 	}
 	return nil
-}
-
-func position8(value []byte, what string) (uint64, error) {
-	if len(value) != 8 {
-		return 0, fmt.Errorf("%w: %s: %d bytes where a position was expected", ErrCorrupt, what, len(value))
-	}
-	return binary.BigEndian.Uint64(value), nil
 }

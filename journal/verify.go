@@ -330,7 +330,7 @@ func (v *verifier) covered() (uint64, error) {
 // runs holds the runs of the index against the log, entry by entry.
 func (v *verifier) runs() error {
 	list, snapshot := v.j.runs.snapshot()
-	defer snapshot.Close()
+	defer func() { _ = snapshot.Close() }()
 	next := uint64(1)
 	for _, r := range list {
 		if r.first != next {

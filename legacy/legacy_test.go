@@ -90,9 +90,12 @@ var anyDomain = rapid.Custom(func(t *rapid.T) events.DomainEvent {
 	}
 	text := rapid.OneOf(rapid.StringN(0, 10, 40), rapid.SampledFrom([]string{"created", "updated", "deleted", "moved", "legacy-log", "agent", "toka.domain"})).Draw(t, "text")
 	return rapid.SampledFrom([]events.DomainEvent{
-		events.Agent{AgentID: id, Payload: p}, events.Ledger{TransactionID: id, Payload: p},
-		events.Resource{ResourceID: id, Action: text, Payload: p}, events.Security{PrincipalID: id, EventType: text, Payload: p},
-		events.System{Component: text, Payload: p}, events.Custom{EventType: text, Payload: p},
+		events.Agent{AgentID: id, Payload: p},
+		events.Ledger{TransactionID: id, Payload: p},
+		events.Resource{ResourceID: id, Action: text, Payload: p},
+		events.Security{PrincipalID: id, EventType: text, Payload: p},
+		events.System{Component: text, Payload: p},
+		events.Custom{EventType: text, Payload: p},
 	}).Draw(t, "domain")
 })
 

@@ -75,7 +75,7 @@ func (s *intentSet) readTexts(name string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	z, err := gzip.NewReader(file)
 	if err != nil {
 		return fmt.Errorf("not gzip: %w", err)

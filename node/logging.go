@@ -27,7 +27,7 @@ func (a *app) logger(format, level string) (*slog.Logger, error) {
 	if !pretty {
 		return slog.New(slog.NewJSONHandler(a.streams.Err, &slog.HandlerOptions{Level: l})), nil
 	}
-	return slog.New(tint.NewHandler(a.streams.Err, &tint.Options{
+	return slog.New(tint.NewTextHandler(a.streams.Err, &tint.Options{
 		Level: l, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "" || !terminal(a.streams.Err),
 	})), nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,9 +97,7 @@ func (n *node) recoverAgents(ctx context.Context) (*roster, error) {
 			live[name] = key
 		}
 	}
-	for name, key := range r.Agents {
-		live[name] = key
-	}
+	maps.Copy(live, r.Agents)
 	for _, spec := range n.f.agents {
 		name, key, _ := strings.Cut(spec, "=")
 		live[name] = key

@@ -187,7 +187,7 @@ func TestHeldStore(t *testing.T) {
 	seen := 0
 	walk = func(c *cobra.Command, path []string) {
 		for _, sub := range c.Commands() {
-			walk(sub, append(path[:len(path):len(path)], sub.Name()))
+			walk(sub, append(slices.Clip(path), sub.Name()))
 		}
 		// What has no journal has none that could be held.
 		if len(path) == 0 || !c.Runnable() || c.HasSubCommands() || c.Flags().Lookup("data") == nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -101,8 +102,8 @@ func (a *app) why(c *cobra.Command, j *journal.Journal, e events.Event, depth, l
 		}
 		told[e.Position] = true
 		refs := newestFirst(e)
-		for i := len(refs) - 1; i >= 0; i-- { // the first is told first
-			down := cause{ref: refs[i], effect: e.ID, depth: next.depth + 1, trigger: refs[i].ID == e.Trigger, first: next.further, further: next.further}
+		for i, ref := range slices.Backward(refs) { // the first is told first
+			down := cause{ref: ref, effect: e.ID, depth: next.depth + 1, trigger: ref.ID == e.Trigger, first: next.further, further: next.further}
 			switch {
 			case len(refs) == 1:
 			case i == len(refs)-1:

@@ -42,7 +42,7 @@ func (l *layers) Snapshot() []byte {
 		b = append(b, p.digest[:]...)
 		b = binary.AppendUvarint(b, p.weight)
 		b = binary.AppendUvarint(b, uint64(p.group))
-		b = p.life.append(b)
+		b = p.append(b)
 		sum = l.table.Sum(sum[:0], i)
 		for _, s := range sum {
 			b = binary.AppendVarint(b, s)

@@ -7,8 +7,8 @@ import (
 	"math/bits"
 )
 
-// The arithmetic below is exact and stays in range as long as a row has at
-// most MaxMembers members: a quantised vector is shorter than 2^15.5, so a sum
+// MaxMembers is how many members a row may have for the arithmetic below to be
+// exact and stay in range: a quantised vector is shorter than 2^15.5, so a sum
 // s of them is shorter than 2^46.5, |s|^2 is below 2^93, and a dot product of s
 // and a vector, or any part of it (Cauchy-Schwarz), below 2^62.
 const MaxMembers uint64 = 1 << 31

@@ -17,16 +17,34 @@ func TestScore(t *testing.T) {
 		groups, labels []int
 		want           quality.Scores
 	}{
-		{"perfect", []int{1, 1, 1, 2, 2, 3}, []int{7, 7, 7, 8, 8, 9},
-			quality.Scores{ARI: 1, V: 1, B3: 1, Purity: 1, PairPrecision: 1, PairRecall: 1, K: 3, K3: 1, KTrue: 3}},
-		{"all in one", []int{1, 1, 1, 1}, []int{1, 1, 2, 2},
-			quality.Scores{ARI: 0, V: 0, B3: 2. / 3, Purity: .5, PairPrecision: 1. / 3, PairRecall: 1, K: 1, K3: 1, KTrue: 2}},
-		{"each alone", []int{1, 2, 3, 4}, []int{1, 1, 2, 2},
-			quality.Scores{ARI: 0, V: 2. / 3, B3: 2. / 3, Purity: 1, PairPrecision: 1, PairRecall: 0, K: 4, K3: 0, KTrue: 2}},
+		{
+			"perfect",
+			[]int{1, 1, 1, 2, 2, 3},
+			[]int{7, 7, 7, 8, 8, 9},
+			quality.Scores{ARI: 1, V: 1, B3: 1, Purity: 1, PairPrecision: 1, PairRecall: 1, K: 3, K3: 1, KTrue: 3},
+		},
+		{
+			"all in one",
+			[]int{1, 1, 1, 1},
+			[]int{1, 1, 2, 2},
+			quality.Scores{ARI: 0, V: 0, B3: 2. / 3, Purity: .5, PairPrecision: 1. / 3, PairRecall: 1, K: 1, K3: 1, KTrue: 2},
+		},
+		{
+			"each alone",
+			[]int{1, 2, 3, 4},
+			[]int{1, 1, 2, 2},
+			quality.Scores{ARI: 0, V: 2. / 3, B3: 2. / 3, Purity: 1, PairPrecision: 1, PairRecall: 0, K: 4, K3: 0, KTrue: 2},
+		},
 		// The table of pairs is 2 together in both, 4 in groups, 4 in labels, 15 in all.
-		{"mixed", []int{1, 1, 1, 2, 2, 3}, []int{1, 1, 2, 2, 2, 3},
-			quality.Scores{ARI: (2 - 16./15) / (4 - 16./15), V: 0.685331478961406, B3: 0.7777777777777778, Purity: 5. / 6,
-				PairPrecision: .5, PairRecall: .5, K: 3, K3: 1, KTrue: 3}},
+		{
+			"mixed",
+			[]int{1, 1, 1, 2, 2, 3},
+			[]int{1, 1, 2, 2, 2, 3},
+			quality.Scores{
+				ARI: (2 - 16./15) / (4 - 16./15), V: 0.685331478961406, B3: 0.7777777777777778, Purity: 5. / 6,
+				PairPrecision: .5, PairRecall: .5, K: 3, K3: 1, KTrue: 3,
+			},
+		},
 		{"nothing", nil, nil, quality.Scores{ARI: 1, V: 1, PairPrecision: 1, PairRecall: 1}},
 	} {
 		got := quality.Score(c.groups, c.labels)
@@ -34,9 +52,15 @@ func TestScore(t *testing.T) {
 			field     string
 			got, want float64
 		}{
-			{"ARI", got.ARI, c.want.ARI}, {"V", got.V, c.want.V}, {"B3", got.B3, c.want.B3}, {"purity", got.Purity, c.want.Purity},
-			{"precision", got.PairPrecision, c.want.PairPrecision}, {"recall", got.PairRecall, c.want.PairRecall},
-			{"K", float64(got.K), float64(c.want.K)}, {"K3", float64(got.K3), float64(c.want.K3)}, {"KTrue", float64(got.KTrue), float64(c.want.KTrue)},
+			{"ARI", got.ARI, c.want.ARI},
+			{"V", got.V, c.want.V},
+			{"B3", got.B3, c.want.B3},
+			{"purity", got.Purity, c.want.Purity},
+			{"precision", got.PairPrecision, c.want.PairPrecision},
+			{"recall", got.PairRecall, c.want.PairRecall},
+			{"K", float64(got.K), float64(c.want.K)},
+			{"K3", float64(got.K3), float64(c.want.K3)},
+			{"KTrue", float64(got.KTrue), float64(c.want.KTrue)},
 		} {
 			if math.Abs(d.got-d.want) > 1e-12 {
 				t.Errorf("%s: %s is %v, want %v", c.name, d.field, d.got, d.want)

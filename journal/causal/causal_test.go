@@ -285,8 +285,8 @@ func TestNoSuchPosition(t *testing.T) {
 			t.Errorf("common of 1 and %d: %v", p, err)
 		}
 	}
-	for range causal.Heads(ctx, memory(t), 0) {
-		t.Error("an empty journal has a head")
+	for p, err := range causal.Heads(ctx, memory(t), 0) {
+		t.Errorf("an empty journal has a head: %d (%v)", p, err)
 	}
 	defer func() {
 		if r := recover(); r == nil {

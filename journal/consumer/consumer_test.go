@@ -172,7 +172,7 @@ func TestParked(t *testing.T) {
 	ds := fetch(t, c, 10)
 	same(t, "what was replayed", tries(ds), "3/1")
 	ok(t, ds[0].Terminate(t.Context(), "again"))
-	ps = list("2: reason 1", "4: reason 3", "3: again")
+	list("2: reason 1", "4: reason 3", "3: again")
 	if n, err := c.Replay(t.Context()); n != 3 || err != nil {
 		t.Errorf("replayed %d (%v)", n, err)
 	}

@@ -70,12 +70,10 @@ func (s *Set) write() {
 		return
 	}
 	s.writing = true
-	s.done.Add(1)
-	go func() {
-		defer s.done.Done()
+	s.done.Go(func() {
 		for s.writeOnce() {
 		}
-	}()
+	})
 }
 
 // part is what a write holds of one consumer.

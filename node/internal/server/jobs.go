@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -143,8 +144,8 @@ func (js *jobs) all() []Job {
 	js.mu.Lock()
 	defer js.mu.Unlock()
 	out := make([]Job, 0, len(js.list))
-	for i := len(js.list) - 1; i >= 0; i-- {
-		out = append(out, *js.list[i])
+	for _, v := range slices.Backward(js.list) {
+		out = append(out, *v)
 	}
 	return out
 }

@@ -134,8 +134,10 @@ func corpus() map[string]string {
 	for _, method := range []string{"PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "FOO", "get"} {
 		raw("method "+method, method+" /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
-	for i, body := range []string{"", "{", "null", "[]", `{"kind":1}`, `{"kind":"a..b"}`, `{}`, `{"kind":"light.turn","id":"x"}`, `{"kind":"light.turn","causes":["x"]}`, `{"kind":"light.turn","causes":7}`,
-		`{"kind":"light.turn","behaviour":"x/1"}`, `{"kind":"light.turn","more":1}`, `{"kind":"light.turn","schema_version":-1}`, `{"kind":"light.turn","data":"x"}`, `{"kind":"light.off","data":{}}`, `{"kind":"light.turn","data":{"By":1e99}}`} {
+	for i, body := range []string{
+		"", "{", "null", "[]", `{"kind":1}`, `{"kind":"a..b"}`, `{}`, `{"kind":"light.turn","id":"x"}`, `{"kind":"light.turn","causes":["x"]}`, `{"kind":"light.turn","causes":7}`,
+		`{"kind":"light.turn","behaviour":"x/1"}`, `{"kind":"light.turn","more":1}`, `{"kind":"light.turn","schema_version":-1}`, `{"kind":"light.turn","data":"x"}`, `{"kind":"light.off","data":{}}`, `{"kind":"light.turn","data":{"By":1e99}}`,
+	} {
 		raw(fmt.Sprintf("command %d", i), fmt.Sprintf("POST /v1/agents/a/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	}
 	for name, text := range map[string]string{

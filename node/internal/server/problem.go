@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -148,9 +149,7 @@ func (p *Problem) more(err error) {
 // write answers a request with the problem, outside of the routing library.
 func (p *Problem) write(w http.ResponseWriter) {
 	h := w.Header()
-	for k, v := range p.GetHeaders() {
-		h[k] = v
-	}
+	maps.Copy(h, p.GetHeaders())
 	h.Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client may be gone
