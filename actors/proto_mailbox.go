@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -24,8 +25,9 @@ type mailbox struct {
 	queue  []*message
 	head   int // queue[:head] is taken
 	room   chan struct{}
-	closed bool // to those outside
-	over   bool // to all but urgent messages
+	since  time.Time // when the queue was last empty; zero while it is
+	closed bool      // to those outside
+	over   bool      // to all but urgent messages
 	shut   bool
 	active bool
 	ready  bool // Start was called
@@ -53,7 +55,7 @@ func (b *mailbox) put(ctx context.Context, m *message) error {
 			return errBoxClosed
 		}
 		if len(b.queue)-b.head < b.capacity {
-			b.queue = append(b.queue, m)
+			b.push(m)
 			b.wake()
 			return nil
 		}
@@ -78,9 +80,23 @@ func (b *mailbox) try(m *message) (full, ok bool) {
 		b.mu.Unlock()
 		return full, false
 	}
-	b.queue = append(b.queue, m)
+	b.push(m)
 	b.wake()
 	return false, true
+}
+
+func (b *mailbox) push(m *message) {
+	if b.since.IsZero() {
+		b.since = time.Now()
+	}
+	b.queue = append(b.queue, m)
+}
+
+// waitingSince returns since when something waits, zero if nothing does.
+func (b *mailbox) waitingSince() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.since
 }
 
 func (b *mailbox) force(m *message) bool {
@@ -89,7 +105,7 @@ func (b *mailbox) force(m *message) bool {
 		b.mu.Unlock()
 		return false
 	}
-	b.queue = append(b.queue, m)
+	b.push(m)
 	b.wake()
 	return true
 }
@@ -186,7 +202,7 @@ func (b *mailbox) run() {
 			b.queue[b.head] = nil
 			b.head++
 			if b.head == len(b.queue) {
-				b.queue, b.head = b.queue[:0], 0
+				b.queue, b.head, b.since = b.queue[:0], 0, time.Time{}
 			} else if b.head > 1024 && b.head > len(b.queue)/2 {
 				n := copy(b.queue, b.queue[b.head:])
 				clear(b.queue[n:])

@@ -179,6 +179,20 @@ func (sup *Supervisor) launch(c ChildSpec) error {
 	return err
 }
 
+// above returns the path of the supervisors above an actor.
+func (s *System) above(name string) (path string) {
+	s.watching.mu.Lock()
+	sup := s.watching.parent[name]
+	s.watching.mu.Unlock()
+	for ; sup != nil; sup = sup.parent {
+		if path != "" {
+			path = "/" + path
+		}
+		path = sup.tree.Name + path
+	}
+	return path
+}
+
 func (sup *Supervisor) isOver() bool {
 	sup.mu.Lock()
 	defer sup.mu.Unlock()

@@ -366,6 +366,11 @@ type Info struct {
 	State     string `json:"state"`    // live, paused, given up or stopping
 	Restarts  uint64 `json:"restarts"` // failures since it was spawned
 	Failure   string `json:"failure,omitempty"`
+
+	// Waiting is how long messages have been waiting without a pause.
+	Waiting time.Duration `json:"waiting_ns,omitempty"`
+	// Supervisor is the path of the trees above it, top/inner; empty for none.
+	Supervisor string `json:"supervisor,omitempty"`
 }
 
 // list returns the live actors by name; s.mu is held.
@@ -387,6 +392,10 @@ func (s *System) Agents() []Info {
 	out := make([]Info, len(cells))
 	for i, c := range cells {
 		out[i] = Info{Name: c.name, Behaviour: c.b.key(), Mailbox: c.box.depth(), Restarts: c.restarts.Load(), State: "live"}
+		if since := c.box.waitingSince(); !since.IsZero() {
+			out[i].Waiting = time.Since(since)
+		}
+		out[i].Supervisor = s.above(c.name)
 		switch {
 		case leaving[i]:
 			out[i].State = "stopping"

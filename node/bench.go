@@ -33,6 +33,7 @@ func (a *app) benchCommand() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
+	c.AddCommand(a.benchActorsCommands()...)
 	c.AddCommand(a.benchAppendCommand(), a.benchBusCommand(), a.benchReplayCommand(), a.benchIntentCommand(), a.benchHTTPCommand())
 	return c
 }

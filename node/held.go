@@ -71,6 +71,14 @@ var places = map[string]place{
 	"bench http":   {alone: "a benchmark measures a journal of its own; give another --data, or none"},
 	"bench replay": {alone: "a benchmark opens the journal that it measures; give another --journal, or none"},
 
+	"bench tell":    {alone: "a benchmark measures a journal of its own"},
+	"bench ask":     {alone: "a benchmark measures a journal of its own"},
+	"bench spawn":   {alone: "a benchmark measures a journal of its own"},
+	"bench command": {alone: "a benchmark measures a journal of its own; give another --data, or none"},
+
+	"agents": {scope: auth.Read}, "agent": {scope: auth.Read},
+	"parked list": {scope: auth.Read}, "parked show": {scope: auth.Read}, "parked retry": {scope: auth.Append},
+
 	"stats":            {scope: auth.Read},
 	"consumers list":   {scope: auth.Read},
 	"consumers show":   {scope: auth.Read},
