@@ -10,17 +10,17 @@ import (
 // address is an actor by name and behaviour, whether it is live or not.
 type address struct {
 	sys  *System
-	b    behaviour
+	b    *behaviour
 	name string
 	at   atomic.Pointer[cell] // the one that was live last
 }
 
 // post puts a message into the actor's mailbox, making the actor live if it
 // was stopped.
-func (a *address) post(ctx context.Context, m *message) error {
+func (a *address) post(ctx context.Context, s slot, policy WhenFull) error {
 	c := a.at.Load()
 	for {
-		err := c.post(ctx, m)
+		err := c.post(ctx, s, policy)
 		if err == nil || !errors.Is(err, ErrStopped) {
 			return err
 		}
@@ -61,7 +61,7 @@ func (a *address) query(ctx context.Context) (any, error) {
 	}
 	answers := make(chan answer, 1)
 	m := &message{kind: kindQuery, query: func(v any, err error) { answers <- answer{v, err} }}
-	if err := a.post(ctx, m); err != nil {
+	if err := a.post(ctx, slot{m: m}, Wait); err != nil {
 		return nil, err
 	}
 	select {

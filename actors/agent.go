@@ -2,6 +2,7 @@ package actors
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/tokaworks/toka/events"
@@ -43,11 +44,12 @@ func NewAgent(name string, version int, on string, react func(t *Turn, e events.
 	}
 }
 
-func (a *Agent[S]) describe() behaviour {
+func (a *Agent[S]) describe() *behaviour {
 	if a.React == nil || len(a.On) == 0 {
 		panic(fmt.Sprintf("actors: agent %q: On and React are needed", a.Name))
 	}
-	b := behaviour{name: a.Name, version: a.Version, runner: func() runner { return &agentRunner[S]{a: a} }}
+	b := &behaviour{name: a.Name, version: a.Version, runner: func() runner { return &agentRunner[S]{a: a} }}
+	b.full = b.key()
 	for _, p := range a.On {
 		b.patterns = append(b.patterns, events.MustPattern(p))
 	}
@@ -62,13 +64,14 @@ func (a *Agent[S]) describe() behaviour {
 // ErrOtherBehaviour if the name is live with another behaviour; what recovery
 // finds out later is reported by Agents.
 func (a *Agent[S]) Spawn(sys *System, name string) error {
-	_, err := sys.spawn(a.describe(), name)
+	_, err := sys.spawn(sys.described(a), name)
 	return err
 }
 
 type agentRunner[S any] struct {
 	a     *Agent[S]
 	state S
+	aside S // after what was decided last
 }
 
 func (r *agentRunner[S]) reset() {
@@ -86,12 +89,12 @@ func (r *agentRunner[S]) apply(e events.Event) error {
 	return nil
 }
 
-func (r *agentRunner[S]) decide(t *Turn, m *message) (decision, error) {
+func (r *agentRunner[S]) decide(t *Turn, m *message) error {
 	if m.kind != kindEvent {
-		return decision{}, fmt.Errorf("agent %q (%s/%d) takes no commands", t.agent, r.a.Name, r.a.Version)
+		return fmt.Errorf("agent %q (%s/%d) takes no commands", t.agent, r.a.Name, r.a.Version)
 	}
 	if err := r.a.React(t, r.state, m.event); err != nil {
-		return decision{}, err
+		return err
 	}
 	next := r.state
 	if r.a.Evolve != nil {
@@ -99,7 +102,21 @@ func (r *agentRunner[S]) decide(t *Turn, m *message) (decision, error) {
 			next = r.a.Evolve(next, asEvolved(&t.emitted[i]))
 		}
 	}
-	return decision{commit: func() { r.state = next }, digest: func() ([]byte, error) { return json.Marshal(next) }}, nil
+	r.aside = next
+	return nil
+}
+
+func (r *agentRunner[S]) stay() { r.aside = r.state }
+
+func (r *agentRunner[S]) commit() {
+	var zero S
+	r.state, r.aside = r.aside, zero
+}
+
+func (r *agentRunner[S]) next() ([]byte, error) { return json.Marshal(r.aside) }
+
+func (r *agentRunner[S]) encode(any) (events.Draft, error) {
+	return events.Draft{}, errors.New("an agent takes no commands")
 }
 
 func (r *agentRunner[S]) snapshot() any { return r.state }

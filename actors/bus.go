@@ -18,8 +18,7 @@ import (
 // without it, one checkpoint of the bus stands for every agent that keeps up.
 type bus struct {
 	sys        *System
-	box        *mailbox
-	stop       func()
+	box        mailbox
 	checkpoint string // name of this run's checkpoint
 
 	// Owned by the bus's turns.
@@ -43,9 +42,10 @@ const saveEvery = time.Second
 
 func newBus(sys *System) *bus {
 	b := &bus{
-		sys: sys, box: newMailbox(16), checkpoint: "toka.bus/" + journal.NewID().String(),
+		sys: sys, checkpoint: "toka.bus/" + journal.NewID().String(),
 		literal: map[string][]*cell{}, members: map[*cell]bool{}, detached: map[*cell]bool{},
 	}
+	b.box = mailbox{owner: b, workers: sys.workers, clock: &sys.second, capacity: 16}
 	start := sys.j.Position()
 	b.position.Store(start)
 	b.saved = start
@@ -53,10 +53,13 @@ func newBus(sys *System) *bus {
 }
 
 // turn implements receiver: the bus takes control messages only.
-func (b *bus) turn(m *message) { m.run() }
+func (b *bus) turn(s *slot, _ *scratch) { s.m.run() }
+
+func (b *bus) id() string { return "$bus" }
 
 func (b *bus) do(ctx context.Context, f func()) error {
-	return b.box.put(ctx, &message{kind: kindControl, run: f})
+	_, err := b.box.put(ctx, slot{m: &message{kind: kindControl, run: f}}, Wait)
+	return err
 }
 
 // pump follows the journal and feeds the bus until ctx ends.
@@ -119,13 +122,11 @@ func (b *bus) offer(c *cell, e *events.Event) {
 	if !c.live.Load() || e.Stream == c.name || c.others(e) || e.Position <= c.delivered.Load() {
 		return
 	}
-	b.sys.busy(1)
 	full, ok := c.box.try(&message{kind: kindEvent, event: *e})
 	if ok {
 		c.delivered.Store(e.Position)
 		return
 	}
-	b.sys.busy(-1)
 	if full {
 		b.lag(c)
 	} else {
@@ -253,7 +254,8 @@ func (b *bus) keep(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
+			b.sys.second.Store(now.UnixNano())
 			if b.do(ctx, func() { b.save(func() {}) }) != nil {
 				return
 			}
@@ -333,7 +335,7 @@ func (s *System) feed(c *cell, from uint64) (uint64, error) {
 		if !c.wants(&e) {
 			continue
 		}
-		if err := c.post(s.ctx, &message{kind: kindEvent, event: e}); err != nil {
+		if err := c.post(s.ctx, slot{m: &message{kind: kindEvent, event: e}}, Wait); err != nil {
 			return from, err
 		}
 		c.delivered.Store(e.Position)

@@ -25,11 +25,11 @@ type Described struct {
 func (r *Registry) Describe() []Described {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	bs := make([]behaviour, 0, len(r.byKey))
+	bs := make([]*behaviour, 0, len(r.byKey))
 	for _, b := range r.byKey {
 		bs = append(bs, b)
 	}
-	slices.SortFunc(bs, func(a, b behaviour) int {
+	slices.SortFunc(bs, func(a, b *behaviour) int {
 		if a.name != b.name {
 			if a.name < b.name {
 				return -1
@@ -89,11 +89,14 @@ func (s *System) Command(ctx context.Context, key, name string, command events.D
 	for _, o := range opts {
 		o(m)
 	}
-	return to.ask(ctx, m)
+	return to.await(ctx, func(w *waiter) error {
+		m.wait = w
+		return to.post(ctx, slot{m: m}, m.full)
+	})
 }
 
 // readCommand is the codec's own reading, which is user code.
-func readCommand(b behaviour, d events.Draft) (v any, err error) {
+func readCommand(b *behaviour, d events.Draft) (v any, err error) {
 	defer panicAsError(&err)
 	return b.command(d)
 }

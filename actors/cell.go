@@ -17,17 +17,15 @@ import (
 // runner is a behaviour at work: it holds the state of one actor. Only the
 // actor's own turns touch it.
 type runner interface {
-	reset()                                       // to the state before the first event
-	apply(e events.Event) error                   // fold one stored event
-	decide(t *Turn, m *message) (decision, error) // pure
-	snapshot() any                                // the state
-	encoded() ([]byte, error)                     // the state, for its digest
-}
-
-// decision is what a handler decided besides what it put on the turn.
-type decision struct {
-	commit func()                 // makes the new state the state
-	digest func() ([]byte, error) // the new state, encoded
+	reset()                                   // to the state before the first event
+	apply(e events.Event) error               // fold one stored event
+	decide(t *Turn, m *message) error         // pure; the new state is kept aside
+	stay()                                    // the new state is the old one
+	commit()                                  // makes the new state the state
+	next() ([]byte, error)                    // the new state, for its digest
+	snapshot() any                            // the state
+	encoded() ([]byte, error)                 // the state, for its digest
+	encode(command any) (events.Draft, error) // a command, as it is journaled
 }
 
 type messageKind uint8
@@ -55,6 +53,7 @@ type message struct {
 	event events.Event
 
 	reply     func(Outcome, error) // may be nil
+	wait      *waiter              // who asked; may be nil
 	query     func(state any, err error)
 	submitted func(error) // kindRecord: called when the journal has the draft in its queue
 	run       func()      // kindControl
@@ -65,6 +64,8 @@ type message struct {
 	attempts int            // decisions that came too late
 	at       time.Time      // when the command was decided
 	recorded events.Ref     // the command's event, once a failure has journaled it
+	full     WhenFull       // what to do if the mailbox is
+	kept     bool           // it outlives its turn
 	fault    error          // why it has to go through failure handling when it comes again
 }
 
@@ -80,6 +81,10 @@ func (m *message) answer(out Outcome, err error) {
 	switch {
 	case m.query != nil:
 		m.query(nil, err)
+	case m.wait != nil:
+		w := m.wait
+		m.wait = nil
+		w.answers <- answer{out, err}
 	case m.reply != nil:
 		m.reply(out, err)
 	}
@@ -92,10 +97,12 @@ func (m *message) answer(out Outcome, err error) {
 type cell struct {
 	sys  *System
 	name string
-	b    behaviour
-	box  *mailbox
+	b    *behaviour
+	box  mailbox
 
 	// Owned by the actor's turns.
+	sc        *scratch // of who runs the turn
+	stuck     bool     // the backlog counts as unfinished
 	runner    runner
 	recovered bool
 	failure   error // recovery failed or the actor was given up: every message gets this
@@ -117,6 +124,10 @@ type cell struct {
 	lost    error      // the journal has failed: nothing more will be answered by it
 	quiet   []func()   // called once pending is empty
 
+	// clean says that nothing is pending, refused or lost. It is changed with
+	// mu held, and turns false on the actor's turns only.
+	clean atomic.Bool
+
 	// For events: how far the actor has come.
 	delivered atomic.Uint64 // position of the last event put into the mailbox
 	handled   atomic.Uint64 // position of the last event dealt with, durably
@@ -124,12 +135,13 @@ type cell struct {
 	retired   atomic.Bool   // it takes no more events: it was given up
 	well      atomic.Bool   // a message was dealt with since the last failure
 
-	failed atomic.Bool // it was given up, and not revived
-	gone   atomic.Bool // it was stopped, and another may be live by its name
+	waiting atomic.Int32 // in the backlog, and in hand
+	failed  atomic.Bool  // it was given up, and not revived
+	gone    atomic.Bool  // it was stopped, and another may be live by its name
 
 	restarts    atomic.Uint64
+	drops       atomic.Uint64 // messages that were dropped because the mailbox was full
 	lastFailure atomic.Pointer[string]
-	stop        func()
 }
 
 // pending is a write that is on its way to the disk, and what waits for it.
@@ -141,57 +153,73 @@ type pending struct {
 // errGoexit is what becomes of a handler that ends its goroutine.
 var errGoexit = errors.New("the handler called runtime.Goexit")
 
-// post puts a message into the mailbox, waiting for room until ctx ends. From
-// here until done the message counts as unfinished.
-func (c *cell) post(ctx context.Context, m *message) error {
-	c.sys.busy(1)
-	if err := c.box.put(ctx, m); err != nil {
-		c.sys.busy(-1)
-		if errors.Is(err, errBoxClosed) {
-			return c.stopped()
+// post puts a message into the mailbox; if it is full, it does what the sender
+// wants.
+func (c *cell) post(ctx context.Context, s slot, policy WhenFull) error {
+	dropped, err := c.box.put(ctx, s, policy)
+	switch {
+	case err == nil:
+		if dropped.m != nil || dropped.command != nil {
+			c.drops.Add(1)
+			dropped.answer(Outcome{}, fmt.Errorf("agent %q: %w: its mailbox was full (%d messages)", c.name, ErrDropped, c.box.capacity))
 		}
-		return fmt.Errorf("agent %q: its mailbox is full (%d messages): %w; the message was not taken", c.name, c.box.capacity, err)
+		return nil
+	case errors.Is(err, errBoxClosed):
+		return c.stopped()
+	case errors.Is(err, errBoxFull):
+		return fmt.Errorf("agent %q: %w (%d messages); the message was not taken", c.name, ErrMailboxFull, c.box.capacity)
 	}
-	return nil
+	return fmt.Errorf("agent %q: its mailbox is full (%d messages): %w; the message was not taken", c.name, c.box.capacity, err)
+}
+
+func (s *slot) answer(out Outcome, err error) {
+	switch {
+	case s.m != nil:
+		s.m.answer(out, err)
+	case s.wait != nil:
+		s.wait.answers <- answer{out, err}
+	}
 }
 
 // force puts a message into the mailbox above its bound: for senders that must
 // not wait, such as a journal's answer.
 func (c *cell) force(m *message) {
-	c.sys.busy(1)
-	c.requeue(m)
-}
-
-func (c *cell) requeue(m *message) {
 	if !c.box.force(m) {
-		c.leave(m, c.stopped())
+		m.answer(Outcome{}, c.stopped())
 	}
 }
 
 // control runs f on the actor's turn, gate or no gate.
-func (c *cell) control(f func()) {
-	c.sys.busy(1)
-	c.box.urgent(&message{kind: kindControl, run: f})
-}
+func (c *cell) control(f func()) { c.box.urgent(&message{kind: kindControl, run: f}) }
+
+func (c *cell) id() string { return c.name }
 
 func (c *cell) stopped() error { return fmt.Errorf("agent %q: %w", c.name, ErrStopped) }
 
 // turn handles one message from the mailbox and then whatever has to be
 // handled again. It never panics; if a handler ends the goroutine, the mailbox
 // goes on with another one.
-func (c *cell) turn(m *message) {
-	defer func() {
-		if m := c.current; m != nil {
-			c.current, m.fault = nil, errGoexit
-			c.backlog = append([]*message{m}, c.backlog...)
-			c.control(func() {})
-		}
-	}()
-	if m.kind == kindControl {
-		m.run()
-		c.sys.busy(-1)
+func (c *cell) turn(s *slot, sc *scratch) {
+	c.sc = sc
+	defer c.turnEnds()
+	m := s.m
+	if m == nil {
+		m = sc.message(s)
 	} else {
+		m.kept = true
+	}
+	switch {
+	case m.kind == kindControl:
+		m.run()
+	case len(c.backlog) > 0:
 		c.backlog = append(c.backlog, m)
+	default:
+		c.current = m
+		c.handle(m)
+		c.current = nil
+	}
+	if m.kept && m == sc.m {
+		sc.m = nil
 	}
 	for len(c.backlog) > 0 && !c.box.isGated() {
 		next := c.backlog[0]
@@ -200,6 +228,28 @@ func (c *cell) turn(m *message) {
 		c.handle(next)
 		c.current = nil
 	}
+}
+
+// turnEnds notes what a turn leaves behind, also where the handler ended its
+// goroutine.
+func (c *cell) turnEnds() {
+	if m := c.current; m != nil {
+		c.current, m.fault = nil, errGoexit
+		c.backlog = append([]*message{m}, c.backlog...)
+		c.control(func() {})
+	}
+	if n := int32(len(c.backlog)); n != c.waiting.Load() {
+		c.waiting.Store(n)
+	}
+	if stuck := len(c.backlog) > 0; stuck != c.stuck {
+		if c.stuck = stuck; stuck {
+			c.sys.busy(1)
+		} else {
+			c.backlog = nil
+			c.sys.busy(-1)
+		}
+	}
+	c.sc = nil
 }
 
 func (c *cell) handle(m *message) {
@@ -238,10 +288,7 @@ func (c *cell) behind(m *message) bool {
 	if m.kind == kindRecord {
 		return false
 	}
-	c.mu.Lock()
-	quiet := len(c.pending) == 0 && !c.dirty
-	c.mu.Unlock()
-	if !quiet {
+	if !c.clean.Load() {
 		return false
 	}
 	end := c.sys.j.Position()
@@ -258,6 +305,12 @@ func (c *cell) behind(m *message) bool {
 
 // finish ends a message that journals nothing.
 func (c *cell) finish(m *message, out Outcome, err error) {
+	if c.clean.Load() {
+		m.kept = false
+		m.answer(out, err)
+		c.done(m)
+		return
+	}
 	c.settle(m, func() { m.answer(out, err) })
 }
 
@@ -289,20 +342,16 @@ func (c *cell) settle(m *message, release func()) {
 // leave ends a message that was not dealt with. An event is still to be dealt
 // with when the agent lives again: neither its own checkpoint nor the bus's
 // may pass it.
-func (c *cell) leave(m *message, err error) {
-	m.answer(Outcome{}, err)
-	c.sys.busy(-1)
-}
+func (c *cell) leave(m *message, err error) { m.answer(Outcome{}, err) }
 
 // done is the end of a message that was dealt with.
 func (c *cell) done(m *message) {
-	if m.kind != kindQuery {
+	if m.kind != kindQuery && !c.well.Load() {
 		c.well.Store(true)
 	}
 	if m.kind == kindEvent && m.event.Position > c.handled.Load() {
 		c.handled.Store(m.event.Position)
 	}
-	c.sys.busy(-1)
 }
 
 // enqueue notes a write as pending before it goes to the journal. It fails,
@@ -321,8 +370,13 @@ func (c *cell) enqueue(p *pending) bool {
 		return false
 	}
 	c.pending = append(c.pending, p)
+	c.clean.Store(false)
+	c.sys.busy(1)
 	return true
 }
+
+// noteClean sets clean; c.mu is held.
+func (c *cell) noteClean() { c.clean.Store(len(c.pending) == 0 && !c.dirty && c.lost == nil) }
 
 // postpone keeps messages to be decided again, behind those of the writes that
 // are still to be refused; c.mu is held.
@@ -338,7 +392,9 @@ func (c *cell) postpone(ms ...*message) {
 func (c *cell) dequeue() {
 	c.mu.Lock()
 	c.pending = c.pending[:len(c.pending)-1]
+	c.noteClean()
 	c.mu.Unlock()
+	c.sys.busy(-1)
 }
 
 // whenQuiet calls f once no write is pending, on whatever goroutine it is.
@@ -389,7 +445,9 @@ func (c *cell) settled(p *pending, err error, release func()) {
 		orphans, c.refused = c.refused, nil
 	}
 	var quiet []func()
+	c.noteClean()
 	if len(c.pending) == 0 {
+		c.pending = nil
 		quiet, c.quiet = c.quiet, nil
 		if c.dirty && lost == nil {
 			quiet = append(quiet, func() { c.control(c.reload) })
@@ -408,6 +466,7 @@ func (c *cell) settled(p *pending, err error, release func()) {
 	for _, f := range quiet {
 		f()
 	}
+	c.sys.busy(-1)
 }
 
 // maxDecisions bounds how often one command is decided again because somebody
@@ -421,6 +480,7 @@ func (c *cell) reload() {
 	c.mu.Lock()
 	ms := c.refused
 	c.refused, c.dirty = nil, false
+	c.noteClean()
 	c.mu.Unlock()
 	c.recovered = false
 	var again []*message
@@ -455,11 +515,12 @@ func (c *cell) end() {
 	if c.lost == nil {
 		c.lost = stopped // also for what the journal has yet to refuse
 	}
+	c.noteClean()
 	left := append(c.refused, c.backlog...)
 	c.refused, c.backlog = nil, nil
 	c.mu.Unlock()
 	for _, m := range left {
 		c.leave(m, stopped)
 	}
-	c.stop()
+	c.sys.registered.remove(c.name)
 }

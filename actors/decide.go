@@ -17,9 +17,6 @@ import (
 
 // command decides on a command.
 func (c *cell) command(m *message) {
-	if m.id.IsZero() {
-		m.id = journal.NewID()
-	}
 	if m.given && m.recorded.ID.IsZero() {
 		if c.deferred(m) {
 			return
@@ -29,30 +26,26 @@ func (c *cell) command(m *message) {
 			return
 		}
 	}
-	// A command that was journaled because it failed is decided again at the
-	// time that was recorded with it.
-	if m.at.IsZero() || m.recorded.ID.IsZero() {
-		m.at = c.sys.now()
+	t := c.sc.turn()
+	if t.c != c {
+		t.agent, t.b, t.c = c.name, c.b, c
 	}
-	now := m.at
-	var sealed events.Event
-	cause := func() (events.Ref, error) {
-		if !m.recorded.ID.IsZero() {
-			return m.recorded, nil
-		}
-		if sealed.ID.IsZero() {
-			d, err := c.commandDraft(m, now)
-			if err == nil {
-				sealed, err = d.Seal(m.id, d.Parents)
-			}
-			if err != nil {
-				return events.Ref{}, err
-			}
-		}
-		return sealed.Ref(), nil
+	t.correlation, t.m = m.correlation, m
+	if !m.recorded.ID.IsZero() {
+		// A command that was journaled because it failed is decided again at
+		// the time that was recorded with it.
+		t.about, t.now = m.recorded, m.at
 	}
-	t := &Turn{agent: c.name, b: &c.b, now: now, correlation: m.correlation, cause: cause}
-	dec, trace, err := c.run(t, m)
+	trace, err := c.run(t, m)
+	if len(t.emitted)+len(t.timers)+len(t.sends) == 0 && trace == "" && m.retry.ID.IsZero() && !m.always {
+		if err == nil {
+			err = t.err
+		}
+		c.nothing(m, t, err)
+		return
+	}
+	c.sc.t = nil // what comes of it outlives the turn
+	m.at = t.now
 	if trace != "" {
 		c.fail(m, err.Error(), trace)
 		return
@@ -63,12 +56,13 @@ func (c *cell) command(m *message) {
 	if err != nil {
 		if r, ok := errors.AsType[*rejection](err); ok {
 			if !m.retry.ID.IsZero() {
-				c.write(m, &Turn{}, c.unchanged(), []events.Draft{c.unparked(m)}, nil, func(journal.Receipt) {})
+				c.runner.stay()
+				c.write(m, &Turn{}, []events.Draft{c.unparked(m)}, nil, func(journal.Receipt) {})
 				return
 			}
 			err = r.error
 		} else {
-			err = fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err)
+			err = fmt.Errorf("agent %q: command: %w", c.name, err)
 		}
 		c.finish(m, Outcome{}, err)
 		return
@@ -82,23 +76,42 @@ func (c *cell) command(m *message) {
 	drafts := t.emitted
 	skip := 0
 	if m.recorded.ID.IsZero() {
-		d, err := c.commandDraft(m, now)
-		if err != nil {
-			c.finish(m, Outcome{}, fmt.Errorf("agent %q: command %s: %w", c.name, m.id, err))
+		if _, err := t.cause(); err != nil {
+			c.finish(m, Outcome{}, fmt.Errorf("agent %q: command: %w", c.name, err))
 			return
 		}
-		drafts, skip = append([]events.Draft{d}, drafts...), 1
+		drafts, skip = append([]events.Draft{*t.draft}, drafts...), 1
 	}
 	if !m.retry.ID.IsZero() {
 		drafts = append(drafts, c.unparked(m))
 	}
-	c.write(m, t, dec, drafts, nil, func(r journal.Receipt) { m.answer(Outcome{Events: r.Events[skip : skip+len(t.emitted)]}, nil) })
+	c.write(m, t, drafts, nil, func(r journal.Receipt) { m.answer(Outcome{Events: r.Events[skip : skip+len(t.emitted)]}, nil) })
+}
+
+// nothing ends a command that caused nothing, and sees to it that the next one
+// can use its turn.
+func (c *cell) nothing(m *message, t *Turn, err error) {
+	if err != nil {
+		if r, ok := errors.AsType[*rejection](err); ok {
+			err = r.error
+		} else {
+			err = fmt.Errorf("agent %q: command: %w", c.name, err)
+		}
+	}
+	t.reuse()
+	c.finish(m, Outcome{}, err)
 }
 
 // commandDraft is the event that a command becomes when it causes others. Its
 // time is the time at which it was decided, so that a replay decides at the
 // same time.
 func (c *cell) commandDraft(m *message, now time.Time) (events.Draft, error) {
+	if err := c.encode(m); err != nil {
+		return events.Draft{}, err
+	}
+	if m.id.IsZero() {
+		m.id = journal.NewID()
+	}
 	d := m.encoded
 	d.ID, d.Stream, d.Kind, d.Time = m.id, c.name, commandPrefix+d.Kind, now
 	d.Correlation = m.correlation
@@ -111,6 +124,14 @@ func (c *cell) commandDraft(m *message, now time.Time) (events.Draft, error) {
 	return ds[0], err
 }
 
+// encode sees to it that a command is encoded.
+func (c *cell) encode(m *message) (err error) {
+	if m.encoded.Kind == "" {
+		m.encoded, err = c.runner.encode(m.command)
+	}
+	return err
+}
+
 // deferred makes a command wait for an earlier one with the same id that is
 // still on its way to the disk.
 func (c *cell) deferred(m *message) bool {
@@ -119,7 +140,7 @@ func (c *cell) deferred(m *message) bool {
 	for _, p := range c.pending {
 		if first := p.messages[0]; first.kind == kindCommand && first.id == m.id {
 			p.messages = append(p.messages, m)
-			p.release = append(p.release, func() { c.requeue(m) })
+			p.release = append(p.release, func() { c.force(m) })
 			return true
 		}
 	}
@@ -192,10 +213,9 @@ func (c *cell) react(m *message) {
 	}
 	ref := m.event.Ref()
 	t := &Turn{
-		agent: c.name, b: &c.b, now: m.event.RecordTime, correlation: m.event.Correlation,
-		cause: func() (events.Ref, error) { return ref, nil }, effects: c.effects(m),
+		agent: c.name, b: c.b, now: m.event.RecordTime, correlation: m.event.Correlation, about: ref, effects: c.effects(m),
 	}
-	dec, trace, err := c.run(t, m)
+	trace, err := c.run(t, m)
 	if w := t.effects.wanted; w != nil {
 		c.perform(m, w)
 		return
@@ -213,17 +233,12 @@ func (c *cell) react(m *message) {
 	switch {
 	case !m.retry.ID.IsZero():
 		// How far the agent has come was stored when the event was parked.
-		c.write(m, t, dec, append(t.emitted, c.unparked(m)), nil, func(journal.Receipt) {})
+		c.write(m, t, append(t.emitted, c.unparked(m)), nil, func(journal.Receipt) {})
 	case len(t.emitted)+len(t.timers) == 0:
 		c.settle(m, func() { c.sendAll(t.sends) })
 	default:
-		c.write(m, t, dec, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
+		c.write(m, t, t.emitted, []journal.Checkpoint{c.checkpoint(m.event.Position)}, func(journal.Receipt) {})
 	}
-}
-
-// unchanged is the decision to leave the state as it is.
-func (c *cell) unchanged() decision {
-	return decision{commit: func() {}, digest: c.runner.encoded}
 }
 
 // describe says what stands under the id of a command.
@@ -247,22 +262,21 @@ func checkpointName(agent string) string { return agent }
 
 // run calls the handler. A panic comes back as an error with a stack; turn
 // sees to a Goexit.
-func (c *cell) run(t *Turn, m *message) (dec decision, trace string, err error) {
+func (c *cell) run(t *Turn, m *message) (trace string, err error) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
 		case abandoned:
-			dec, err = decision{}, t.err
+			err = t.err
 		default:
-			dec, trace, err = decision{}, string(debug.Stack()), fmt.Errorf("panic: %v", p)
+			trace, err = string(debug.Stack()), fmt.Errorf("panic: %v", p)
 		}
 	}()
-	dec, err = c.runner.decide(t, m)
-	return dec, "", err
+	return "", c.runner.decide(t, m)
 }
 
 // write hands what a turn decided to the journal and goes on without waiting.
-func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, cps []journal.Checkpoint, reply func(journal.Receipt)) {
+func (c *cell) write(m *message, t *Turn, drafts []events.Draft, cps []journal.Checkpoint, reply func(journal.Receipt)) {
 	c.sign(drafts)
 	w := journal.Write{
 		Events: append(drafts, t.timers...), Checkpoints: cps, Authority: authority.System(),
@@ -270,7 +284,7 @@ func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, c
 	}
 	version := c.version + uint64(len(drafts))
 	if every := c.sys.opts.DigestEvery; version/every > c.version/every {
-		if d, err := c.stateDigest(dec.digest, version); err == nil {
+		if d, err := c.stateDigest(c.runner.next, version); err == nil {
 			w.StateDigests = []journal.StateDigest{d}
 		}
 	}
@@ -301,7 +315,7 @@ func (c *cell) write(m *message, t *Turn, dec decision, drafts []events.Draft, c
 		c.finish(m, Outcome{}, fmt.Errorf("agent %q: %w", c.name, err))
 		return
 	}
-	dec.commit()
+	c.runner.commit()
 	if n := len(drafts); n > 0 {
 		c.version, c.head, c.begun = version, drafts[n-1].ID, true
 	}
@@ -333,6 +347,7 @@ func (c *cell) sendAll(sends []send) {
 			c.sys.log.Warn("a command could not be sent", "agent", c.name, "err", err)
 			continue
 		}
+		s.message.kept = true
 		to.force(s.message)
 	}
 }

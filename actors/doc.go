@@ -63,6 +63,8 @@
 //     TestParkedCommandIsRetried). That others write to its stream is no
 //     failure of an agent (TestContentionIsNotAFailure).
 //     runtime.Goexit in a handler is a failure like any other (TestGoexit).
+//   - A mailbox is bounded, what happens beyond is its sender's choice, and
+//     nobody spins (TestFullMailbox, TestManySendersToASmallMailbox).
 //   - At most one activation of a name is live (TestSpawnTwiceIsOneActor), and
 //     an actor that is stopped is gone only when its last position is durable;
 //     a reference makes it live again (TestStopActor). Commands that it did not
@@ -78,7 +80,8 @@
 //     a clear error (TestUnknownBehaviour).
 //   - When the storage fails, whoever waits is told so (TestStorageFailureReachesCallers).
 //   - Stop drains what was accepted, bounded by its context, and leaves no
-//     goroutine behind (TestStopDrains, TestNoGoroutineIsLeft).
+//     goroutine behind (TestStopDrains, TestNoGoroutineIsLeft,
+//     TestManySpawnsAndStops).
 //
 // # What it does not do
 //

@@ -153,15 +153,15 @@ func (s *System) StopActor(ctx context.Context, name string) error {
 func (s *System) windDown(ctx context.Context, c *cell) {
 	err := s.drainActor(ctx, c)
 	for _, m := range c.box.drain() {
-		s.dead(c, m, "the actor was stopped")
-		c.leave(m, c.stopped())
+		s.dead(c, &m, "the actor was stopped")
+		m.answer(Outcome{}, c.stopped())
 	}
 	c.control(func() {
 		c.mu.Lock()
 		left := append(c.refused, c.backlog...)
 		c.mu.Unlock()
 		for _, m := range left {
-			s.dead(c, m, "the actor was stopped")
+			s.dead(c, &slot{m: m}, "the actor was stopped")
 		}
 		failed := c.failure
 		c.end()
@@ -226,8 +226,16 @@ func (c *cell) lastWrite(done func()) {
 }
 
 // dead journals a command that will not be decided.
-func (s *System) dead(c *cell, m *message, reason string) {
+func (s *System) dead(c *cell, left *slot, reason string) {
+	m := left.m
+	if m == nil {
+		m = &message{kind: kindCommand, command: left.command}
+	}
 	if m.kind != kindCommand {
+		return
+	}
+	if err := c.encode(m); err != nil {
+		s.log.Warn("a dead letter could not be encoded", "agent", c.name, "err", err)
 		return
 	}
 	p := deadPayload{
@@ -272,11 +280,6 @@ func (s *System) revive(c *cell) {
 	s.busy(1)
 	s.spin(func() {
 		defer s.busy(-1)
-		_ = s.bus.do(s.ctx, func() {
-			s.busy(1)
-			if !c.box.force(&message{kind: kindControl, run: again}) {
-				s.busy(-1)
-			}
-		})
+		_ = s.bus.do(s.ctx, func() { c.box.force(&message{kind: kindControl, run: again}) })
 	})
 }

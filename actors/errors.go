@@ -22,6 +22,11 @@ var (
 	// ErrOtherBehaviour: the stream was begun by another behaviour than the
 	// one that is being spawned on it.
 	ErrOtherBehaviour = errors.New("stream belongs to another behaviour")
+	// ErrMailboxFull: the mailbox was full, and the sender did not want to wait.
+	ErrMailboxFull = errors.New("mailbox is full")
+	// ErrDropped: the mailbox was full, and the command was dropped as its
+	// sender, or another one, wanted. It was not decided.
+	ErrDropped = errors.New("command was dropped")
 	// ErrContended: others kept writing to the stream and each decision came
 	// too late. Try again.
 	ErrContended = errors.New("stream is contended")

@@ -24,6 +24,9 @@ const (
 // its stream.
 func (c *cell) fail(m *message, reason, trace string) {
 	now := c.sys.now()
+	if m.kind == kindCommand && m.id.IsZero() {
+		m.id = journal.NewID()
+	}
 	if c.well.Swap(false) {
 		c.history = c.sys.opts.Supervision.Handled(c.history, "")
 	}

@@ -210,7 +210,6 @@ func (c *cell) takeUp(request *events.Event) {
 		c.retrying = map[events.ID]bool{}
 	}
 	c.retrying[request.ID] = true
-	c.sys.busy(1)
 	c.backlog = append(c.backlog, message)
 }
 

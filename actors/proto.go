@@ -6,38 +6,37 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// This file and proto_mailbox.go are the only ones that know the actor
-// runtime. Of it Toka uses what is sound: processes, their registry, and
-// turns on a goroutine that exists only while there is something to do.
-// Mailboxes, supervision, stopping and timeouts are Toka's own: a handler's
-// panic never reaches the runtime.
+// This file is the only one that knows the actor library. Of it Toka uses what
+// is sound: the registry of processes, in which each actor stands under its
+// name. Mailboxes, goroutines, supervision, stopping and timeouts are Toka's
+// own: a handler's panic never reaches the library.
 
-type runtime struct {
-	system *actor.ActorSystem
-	props  func(c receiver, b *mailbox) *actor.Props
+type registered struct{ system *actor.ActorSystem }
+
+func newRegistered(log *slog.Logger) *registered {
+	return &registered{actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))}
 }
 
-// receiver is one actor as the runtime sees it.
-type receiver interface{ turn(m *message) }
+// add enters an actor under its name.
+func (r *registered) add(name string, b *mailbox) { r.system.ProcessRegistry.Add(b, name) }
 
-func newRuntime(log *slog.Logger) *runtime {
-	return &runtime{
-		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log })),
-		props: func(c receiver, b *mailbox) *actor.Props {
-			receive := func(ctx actor.Context) {
-				if m, ok := ctx.Message().(*message); ok {
-					c.turn(m)
-				}
-			}
-			return actor.PropsFromFunc(receive, actor.WithMailbox(func() actor.Mailbox { return b }))
-		},
+func (r *registered) remove(name string) {
+	r.system.ProcessRegistry.Remove(&actor.PID{Address: r.system.ProcessRegistry.Address, Id: name})
+}
+
+func (r *registered) shutdown() { r.system.Shutdown() }
+
+// SendUserMessage implements actor.Process. Messages of others than Toka are
+// not understood.
+func (b *mailbox) SendUserMessage(_ *actor.PID, m any) {
+	if m, ok := m.(*message); ok {
+		b.force(m)
 	}
 }
 
-// spawn starts an actor and returns what stops it.
-func (r *runtime) spawn(c receiver, b *mailbox) (stop func()) {
-	pid := r.system.Root.Spawn(r.props(c, b))
-	return func() { r.system.Root.Stop(pid) }
-}
+// SendSystemMessage implements actor.Process. The library has nothing to say
+// to an actor that it does not run.
+func (b *mailbox) SendSystemMessage(*actor.PID, any) {}
 
-func (r *runtime) shutdown() { r.system.Shutdown() }
+// Stop implements actor.Process; it is System.StopActor that stops.
+func (b *mailbox) Stop(*actor.PID) {}

@@ -17,12 +17,19 @@ func (recorderRunner) reset()                   {}
 func (recorderRunner) apply(events.Event) error { return nil }
 func (recorderRunner) snapshot() any            { return nil }
 func (recorderRunner) encoded() ([]byte, error) { return []byte("null"), nil }
-func (recorderRunner) decide(*Turn, *message) (decision, error) {
-	return decision{}, errors.New("a recorder takes neither commands nor events")
+func (recorderRunner) stay()                    {}
+func (recorderRunner) commit()                  {}
+func (recorderRunner) next() ([]byte, error)    { return []byte("null"), nil }
+func (recorderRunner) decide(*Turn, *message) error {
+	return errors.New("a recorder takes neither commands nor events")
 }
 
-func recorderBehaviour() behaviour {
-	return behaviour{name: RecorderName, version: 1, runner: func() runner { return recorderRunner{} }}
+func (recorderRunner) encode(any) (events.Draft, error) {
+	return events.Draft{}, errors.New("a recorder takes no commands")
+}
+
+func recorderBehaviour() *behaviour {
+	return &behaviour{name: RecorderName, version: 1, runner: func() runner { return recorderRunner{} }}
 }
 
 // SpawnRecorder returns the recorder of a stream, making it live if it is not.
@@ -55,7 +62,7 @@ func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome
 			first(err) // it may have been answered without ever being submitted
 		}
 	}
-	if err := r.cell.post(ctx, m); err != nil {
+	if err := r.cell.post(ctx, slot{m: m}, Wait); err != nil {
 		done(Outcome{}, err)
 		return err
 	}

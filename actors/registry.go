@@ -18,11 +18,12 @@ const RecorderName = "toka.recorder"
 // Behaviour is an [Agent], a [Resource] or the built-in recorder: what an
 // actor of that kind does, under a name and a version.
 type Behaviour interface {
-	describe() behaviour
+	describe() *behaviour
 }
 
 // behaviour is a Behaviour without its type parameters.
 type behaviour struct {
+	full     string // NAME/VERSION
 	name     string
 	version  int
 	patterns []events.Pattern // agents: what they react to
@@ -31,7 +32,12 @@ type behaviour struct {
 	command  func(events.Draft) (any, error) // resources: reads a command; see System.Command
 }
 
-func (b *behaviour) key() string { return b.name + "/" + strconv.Itoa(b.version) }
+func (b *behaviour) key() string {
+	if b.full != "" {
+		return b.full
+	}
+	return b.name + "/" + strconv.Itoa(b.version)
+}
 
 func (b *behaviour) check(system bool) error {
 	if err := events.CheckName("behaviour", b.name); err != nil {
@@ -54,13 +60,13 @@ func (b *behaviour) check(system bool) error {
 // concurrent use.
 type Registry struct {
 	mu    sync.RWMutex
-	byKey map[string]behaviour
+	byKey map[string]*behaviour
 }
 
 // NewRegistry returns a registry of the given behaviours and the built-in
 // ones. It panics if two have the same name and version or one is malformed.
 func NewRegistry(bs ...Behaviour) *Registry {
-	r := &Registry{byKey: make(map[string]behaviour)}
+	r := &Registry{byKey: make(map[string]*behaviour)}
 	b := recorderBehaviour()
 	r.byKey[b.key()] = b
 	r.Add(bs...)
@@ -90,7 +96,7 @@ func (r *Registry) Behaviours() []string {
 	return slices.Sorted(maps.Keys(r.byKey))
 }
 
-func (r *Registry) find(key string) (behaviour, error) {
+func (r *Registry) find(key string) (*behaviour, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	b, ok := r.byKey[key]

@@ -85,7 +85,7 @@ func (x *Replica) Begin(key string) error {
 	if err != nil {
 		return err
 	}
-	x.b, x.runner, x.open = &b, b.runner(), map[events.ID]bool{}
+	x.b, x.runner, x.open = b, b.runner(), map[events.ID]bool{}
 	x.runner.reset()
 	return nil
 }
@@ -291,7 +291,7 @@ func (x *Replica) command(e events.Event) {
 
 // reaction does anew what an agent did about an event.
 func (x *Replica) reaction(cause events.Event) {
-	if !(&cell{name: x.stream, b: *x.b}).wants(&cause) {
+	if !(&cell{name: x.stream, b: x.b}).wants(&cause) {
 		x.begun(cause) // it would never be handed that
 		return
 	}
@@ -306,7 +306,7 @@ func (x *Replica) produce(cause events.Event, t *Turn, m *message) {
 	x.begun(cause)
 	x.at = cause.Position
 	x.Decided++
-	t.cause = func() (events.Ref, error) { return cause.Ref(), nil }
+	t.about = cause.Ref()
 	err := x.decide(t, m)
 	if f, ok := errors.AsType[*NondeterminismError](err); ok {
 		x.differs = &Divergence{Agent: x.stream, Field: "effects", Recorded: strings.Join(f.Recorded, ", "), Produced: strings.Join(f.Called, ", ")}
@@ -331,7 +331,7 @@ func (x *Replica) decide(t *Turn, m *message) (err error) {
 				err = fmt.Errorf("panic: %v", p)
 			}
 		}()
-		_, err = x.runner.decide(t, m)
+		err = x.runner.decide(t, m)
 	}()
 	if t.effects != nil && t.effects.wanted != nil {
 		return &NondeterminismError{Agent: x.stream, Recorded: t.effects.called[:len(t.effects.called)-1], Called: t.effects.called}

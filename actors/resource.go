@@ -35,11 +35,11 @@ type Resource[S, C, E any] struct {
 	Evolve func(state S, event E) S
 }
 
-func (r *Resource[S, C, E]) describe() behaviour {
+func (r *Resource[S, C, E]) describe() *behaviour {
 	if r.Commands == nil || r.Events == nil || r.Decide == nil || r.Evolve == nil {
 		panic(fmt.Sprintf("actors: resource %q: Commands, Events, Decide and Evolve are needed", r.Name))
 	}
-	return behaviour{
+	b := &behaviour{
 		name: r.Name, version: r.Version, commands: r.Commands.Kinds(),
 		runner: func() runner { return &resourceRunner[S, C, E]{r: r} },
 		command: func(d events.Draft) (any, error) {
@@ -47,6 +47,8 @@ func (r *Resource[S, C, E]) describe() behaviour {
 			return v, err
 		},
 	}
+	b.full = b.key()
+	return b
 }
 
 // Spawn returns a reference to the resource of that name, making it live if
@@ -54,7 +56,7 @@ func (r *Resource[S, C, E]) describe() behaviour {
 // first message. Errors are those of Agent.Spawn; what recovery finds out is
 // the answer to every message.
 func (r *Resource[S, C, E]) Spawn(sys *System, name string) (*Ref[S, C], error) {
-	b := r.describe()
+	b := sys.described(r)
 	c, err := sys.spawn(b, name)
 	if err != nil {
 		return nil, err
@@ -97,6 +99,26 @@ func WithCorrelation(id string) CommandOption {
 	return func(m *message) { m.correlation = id }
 }
 
+// WhenFull says what becomes of a command that comes to a full mailbox.
+type WhenFull uint8
+
+const (
+	// Wait waits for room until the context ends. It is the default.
+	Wait WhenFull = iota
+	// Reject refuses the command with ErrMailboxFull.
+	Reject
+	// DropOldest makes room by dropping the oldest command that waits; who
+	// asked that one gets ErrDropped.
+	DropOldest
+	// DropNewest drops the command itself; who asks gets ErrDropped.
+	DropNewest
+)
+
+// IfFull says what to do if the mailbox is full.
+func IfFull(w WhenFull) CommandOption {
+	return func(m *message) { m.full = w }
+}
+
 // Name returns the name of the resource, which is its stream.
 func (r *Ref[S, C]) Name() string { return r.name }
 
@@ -106,41 +128,59 @@ func (r *Ref[S, C]) Name() string { return r.name }
 // context's error. When the context ends while the command is on its way, its
 // outcome is unknown: ask again with the same WithCommandID.
 func (r *Ref[S, C]) Ask(ctx context.Context, command C, opts ...CommandOption) (Outcome, error) {
-	m, err := r.message(command, opts)
-	if err != nil {
-		return Outcome{}, err
-	}
-	return r.ask(ctx, m)
+	return r.await(ctx, func(w *waiter) error { return r.send(ctx, command, w, opts) })
 }
 
-// ask posts a command and waits for its outcome.
-func (a *address) ask(ctx context.Context, m *message) (Outcome, error) {
-	type answer struct {
-		out Outcome
-		err error
-	}
-	answers := make(chan answer, 1)
-	m.reply = func(out Outcome, err error) { answers <- answer{out, err} }
-	if err := a.post(ctx, m); err != nil {
+// await posts what answers a waiter, and waits for the answer.
+func (a *address) await(ctx context.Context, post func(w *waiter) error) (Outcome, error) {
+	w := a.sys.waiters.Get().(*waiter)
+	if err := post(w); err != nil {
+		a.sys.waiters.Put(w)
 		return Outcome{}, err
 	}
-	select {
-	case got := <-answers:
+	if ctx.Done() == nil {
+		got := <-w.answers
+		a.sys.waiters.Put(w)
 		return got.out, got.err
-	case <-ctx.Done():
+	}
+	select {
+	case got := <-w.answers:
+		a.sys.waiters.Put(w)
+		return got.out, got.err
+	case <-ctx.Done(): // whoever answers still has the waiter
 		return Outcome{}, fmt.Errorf("agent %q: no answer yet: %w; ask again with the same command id to learn the outcome", a.name, context.Cause(ctx))
 	}
 }
 
 // Tell sends a command and does not wait for what comes of it. It waits for
-// room in the mailbox until ctx ends.
+// room in the mailbox until ctx ends, unless an option says otherwise.
 func (r *Ref[S, C]) Tell(ctx context.Context, command C, opts ...CommandOption) error {
-	m, err := r.message(command, opts)
+	return r.send(ctx, command, nil, opts)
+}
+
+// send posts a command. Without options it is encoded, and given an id, only
+// when it causes something.
+func (r *Ref[S, C]) send(ctx context.Context, command C, w *waiter, opts []CommandOption) error {
+	if len(opts) == 0 {
+		return r.post(ctx, slot{command: command, wait: w}, Wait)
+	}
+	m, err := newCommand(r.commands, r.name, command, opts)
 	if err != nil {
 		return err
 	}
-	return r.post(ctx, m)
+	m.wait = w
+	return r.post(ctx, slot{m: m}, m.full)
 }
+
+// waiter is where who asked waits for the answer.
+type waiter struct{ answers chan answer }
+
+type answer struct {
+	out Outcome
+	err error
+}
+
+func newWaiter() any { return &waiter{make(chan answer, 1)} }
 
 // Send sends a command from within a turn. It goes out when the turn is
 // durable, caused by the event in hand, under an id that derives from the
@@ -156,7 +196,7 @@ func (r *Resource[S, C, E]) Send(t *Turn, name string, command C) error {
 	if err := checkActor(name); err != nil {
 		return err
 	}
-	return sendFrom(t, r.Commands, name, command, func(sys *System) (*cell, error) { return sys.reach(r.describe(), name) })
+	return sendFrom(t, r.Commands, name, command, func(sys *System) (*cell, error) { return sys.reach(sys.described(r), name) })
 }
 
 func sendFrom[C any](t *Turn, commands events.Codec[C], name string, command C, to func(*System) (*cell, error)) error {
@@ -183,10 +223,6 @@ func (r *Ref[S, C]) State(ctx context.Context) (S, error) {
 	return s, err
 }
 
-func (r *Ref[S, C]) message(command C, opts []CommandOption) (*message, error) {
-	return newCommand(r.commands, r.name, command, opts)
-}
-
 func newCommand[C any](commands events.Codec[C], to string, command C, opts []CommandOption) (*message, error) {
 	d, err := commands.Encode(command)
 	if err != nil {
@@ -202,6 +238,7 @@ func newCommand[C any](commands events.Codec[C], to string, command C, opts []Co
 type resourceRunner[S, C, E any] struct {
 	r     *Resource[S, C, E]
 	state S
+	aside S // after what was decided last
 }
 
 func (r *resourceRunner[S, C, E]) reset() {
@@ -227,28 +264,46 @@ func (r *resourceRunner[S, C, E]) apply(e events.Event) error {
 	return nil
 }
 
-func (r *resourceRunner[S, C, E]) decide(t *Turn, m *message) (decision, error) {
+func (r *resourceRunner[S, C, E]) decide(t *Turn, m *message) error {
 	command, ok := m.command.(C)
 	if !ok {
 		// A recorded command, or one that was refused and comes again.
 		e := events.Event{ID: m.id, Kind: m.encoded.Kind, SchemaVersion: m.encoded.SchemaVersion, ContentType: m.encoded.ContentType, Payload: m.encoded.Payload}
 		var err error
 		if command, err = r.r.Commands.Decode(e); err != nil {
-			return decision{}, err
+			return err
 		}
 	}
 	decided, err := r.r.Decide(t, r.state, command)
 	if err != nil {
-		return decision{}, &rejection{err}
+		return &rejection{err}
 	}
 	next := r.state
 	for _, v := range decided {
 		if err := Emit(t, r.r.Events, v); err != nil {
-			return decision{}, err
+			return err
 		}
 		next = r.r.Evolve(next, v)
 	}
-	return decision{commit: func() { r.state = next }, digest: func() ([]byte, error) { return json.Marshal(next) }}, nil
+	r.aside = next
+	return nil
+}
+
+func (r *resourceRunner[S, C, E]) stay() { r.aside = r.state }
+
+func (r *resourceRunner[S, C, E]) commit() {
+	var zero S
+	r.state, r.aside = r.aside, zero
+}
+
+func (r *resourceRunner[S, C, E]) next() ([]byte, error) { return json.Marshal(r.aside) }
+
+func (r *resourceRunner[S, C, E]) encode(command any) (events.Draft, error) {
+	c, ok := command.(C)
+	if !ok {
+		return events.Draft{}, fmt.Errorf("%T is not a command of %s", command, r.r.Name)
+	}
+	return r.r.Commands.Encode(c)
 }
 
 func (r *resourceRunner[S, C, E]) snapshot() any { return r.state }

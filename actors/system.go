@@ -66,7 +66,7 @@ type System struct {
 	registry *Registry
 	opts     Options
 	log      *slog.Logger
-	runtime  *runtime
+	workers  *workers
 	bus      *bus
 	timers   *timers
 
@@ -74,6 +74,12 @@ type System struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the bus's goroutines and those that catch up
 	spinMu sync.Mutex     // held while wg grows and while ctx is ended
+
+	registered *registered
+	known      sync.Map     // of Behaviour, what it describes
+	knownSize  atomic.Int32 // of known
+	waiters    sync.Pool    // not one for all: a test's bubble keeps its channels to itself
+	second     atomic.Int64 // a clock that is read often and need not be exact
 
 	recovering chan struct{}
 	calling    chan struct{}
@@ -88,6 +94,7 @@ type System struct {
 	ended    chan struct{} // closed when Stop is done
 
 	unfinished atomic.Int64
+	counts     func(int) // busy, for the mailboxes
 	stirMu     sync.Mutex
 	stirred    chan struct{} // closed and replaced when something came to an end
 
@@ -131,9 +138,10 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	s := &System{
 		j: j, registry: r, opts: opts, log: opts.Logger,
-		runtime: newRuntime(opts.Logger), recovering: make(chan struct{}, opts.Recoveries), calling: make(chan struct{}, opts.Effects),
+		workers: &workers{}, registered: newRegistered(opts.Logger), recovering: make(chan struct{}, opts.Recoveries), calling: make(chan struct{}, opts.Effects),
 		cells: map[string]*cell{}, ending: map[string]chan struct{}{}, ended: make(chan struct{}), stirred: make(chan struct{}),
 	}
+	s.counts, s.waiters.New = s.busy, newWaiter
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.timers = newTimers(s)
 	if err := s.timers.load(); err != nil {
@@ -141,7 +149,8 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 		return nil, fmt.Errorf("actors: timers: %w", err)
 	}
 	s.bus = newBus(s)
-	s.bus.stop = s.runtime.spawn(s.bus, s.bus.box)
+	s.registered.add("$bus", &s.bus.box)
+	s.second.Store(time.Now().UnixNano())
 	s.wg.Add(2)
 	go s.bus.pump(s.ctx)
 	go s.bus.keep(s.ctx)
@@ -175,9 +184,42 @@ func Publish[T any](ctx context.Context, s *System, stream string, codec events.
 	return es[0], nil
 }
 
+// described returns what a behaviour describes, without asking it each time.
+func (s *System) described(b Behaviour) *behaviour {
+	if d, ok := s.known.Load(b); ok {
+		return d.(*behaviour)
+	}
+	d := b.describe()
+	// One that is not registered is refused; and no program has so many, but
+	// one may make a new value of the same each time.
+	if s.knownSize.Load() < 1024 {
+		s.known.Store(b, d)
+		s.knownSize.Add(1)
+	}
+	return d
+}
+
+// left is how many messages are not dealt with, as far as can be seen from
+// outside.
+func (s *System) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.cells {
+		n += c.box.depth() + c.box.inHand() + int(c.waiting.Load())
+		c.mu.Lock()
+		n += len(c.refused)
+		for _, p := range c.pending {
+			n += len(p.messages)
+		}
+		c.mu.Unlock()
+	}
+	return n
+}
+
 // spawn returns the live actor of a name, making it live if it is not, and
 // reviving it if it was given up.
-func (s *System) spawn(b behaviour, name string) (*cell, error) {
+func (s *System) spawn(b *behaviour, name string) (*cell, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, err := s.live(b, name, !s.stopping && !s.refusing)
@@ -189,14 +231,14 @@ func (s *System) spawn(b behaviour, name string) (*cell, error) {
 
 // reach is spawn on behalf of an actor, whose commands still go out while the
 // system stops.
-func (s *System) reach(b behaviour, name string) (*cell, error) {
+func (s *System) reach(b *behaviour, name string) (*cell, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.live(b, name, !s.over)
 }
 
 // live does what spawn says; s.mu is held.
-func (s *System) live(b behaviour, name string, allowed bool) (*cell, error) {
+func (s *System) live(b *behaviour, name string, allowed bool) (*cell, error) {
 	if err := checkActor(name); err != nil {
 		return nil, err
 	}
@@ -222,11 +264,13 @@ func (s *System) live(b behaviour, name string, allowed bool) (*cell, error) {
 			return nil, fmt.Errorf("agent %q: %w", name, err)
 		}
 	}
-	c := &cell{sys: s, name: name, b: b, box: newMailbox(s.opts.Mailbox), runner: b.runner()}
+	c := &cell{sys: s, name: name, b: b, runner: b.runner()}
+	c.box = mailbox{owner: c, workers: s.workers, count: s.counts, clock: &s.second, capacity: s.opts.Mailbox}
+	c.clean.Store(true)
 	if s.stopping {
 		c.box.close()
 	}
-	c.stop = s.runtime.spawn(c, c.box)
+	s.registered.add(name, &c.box)
 	s.cells[name] = c
 	if len(b.patterns) > 0 {
 		c.delivered.Store(from)
@@ -353,7 +397,7 @@ func (s *System) Settle(ctx context.Context) error {
 		case <-s.ctx.Done():
 			return fmt.Errorf("settle: %w: the system was stopped", ErrStopped)
 		case <-ctx.Done():
-			return fmt.Errorf("settle: %d messages unfinished: %w", s.unfinished.Load(), context.Cause(ctx))
+			return fmt.Errorf("settle: %d messages unfinished: %w", s.left(), context.Cause(ctx))
 		}
 	}
 }
@@ -367,6 +411,8 @@ type Info struct {
 	Restarts  uint64 `json:"restarts"` // failures since it was spawned
 	Failure   string `json:"failure,omitempty"`
 
+	// Dropped counts commands that were dropped because the mailbox was full.
+	Dropped uint64 `json:"dropped,omitempty"`
 	// Waiting is how long messages have been waiting without a pause.
 	Waiting time.Duration `json:"waiting_ns,omitempty"`
 	// Supervisor is the path of the trees above it, top/inner; empty for none.
@@ -395,7 +441,7 @@ func (s *System) Agents() []Info {
 		if since := c.box.waitingSince(); !since.IsZero() {
 			out[i].Waiting = time.Since(since)
 		}
-		out[i].Supervisor = s.above(c.name)
+		out[i].Supervisor, out[i].Dropped = s.above(c.name), c.drops.Load()
 		switch {
 		case leaving[i]:
 			out[i].State = "stopping"
@@ -440,7 +486,7 @@ func (s *System) Stop(ctx context.Context) error {
 		}
 	}
 	err := s.windUp(ctx)
-	left := s.unfinished.Load()
+	left := s.left()
 	s.mu.Lock()
 	s.over = true
 	cells := s.list()
@@ -448,8 +494,8 @@ func (s *System) Stop(ctx context.Context) error {
 	var ended sync.WaitGroup
 	for _, c := range cells {
 		for _, m := range c.box.drain() {
-			s.dead(c, m, "the system was stopped")
-			c.leave(m, c.stopped())
+			s.dead(c, &m, "the system was stopped")
+			m.answer(Outcome{}, c.stopped())
 		}
 		ended.Add(1)
 		c.control(func() { c.end(); ended.Done() })
@@ -458,12 +504,13 @@ func (s *System) Stop(ctx context.Context) error {
 	s.cancel()
 	s.spinMu.Unlock()
 	s.wg.Wait()
-	s.bus.stop()
+	s.registered.remove("$bus")
 	if err == nil {
 		ended.Wait() // otherwise a handler may be hanging, and ends when it returns
 	}
 	s.timers.stop()
-	s.runtime.shutdown()
+	s.workers.stop()
+	s.registered.shutdown()
 	for _, c := range cells {
 		if !c.failed.Load() {
 			s.terminated(Termination{Agent: c.name, Normal: true, Reason: "the system was stopped"})

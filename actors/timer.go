@@ -85,7 +85,7 @@ func (t *Turn) timer(kind string, p timerPayload) error {
 	}
 	d := events.Draft{
 		ID:     events.EmittedID(cause.Digest, t.agent+"#timer", uint32(len(t.timers))),
-		Stream: timersStream, Kind: kind, SchemaVersion: 1, Time: t.now, ContentType: events.ContentTypeJSON, Payload: b,
+		Stream: timersStream, Kind: kind, SchemaVersion: 1, Time: t.Now(), ContentType: events.ContentTypeJSON, Payload: b,
 		Parents: []events.Ref{cause}, Trigger: cause.ID, Correlation: t.correlation,
 		Extensions: map[string]string{extAgent: t.agent},
 	}

@@ -16,8 +16,11 @@ import (
 type Turn struct {
 	agent string
 	b     *behaviour
-	now   time.Time
-	cause func() (events.Ref, error) // the event or command in hand
+	now   time.Time  // of a command: zero until somebody asks
+	about events.Ref // the event in hand
+	c     *cell      // of a command that is not journaled yet: who decides
+	m     *message
+	draft *events.Draft // of the command, once it is the cause of something
 
 	correlation string // of the cause, for what comes of it
 
@@ -36,13 +39,47 @@ type send struct {
 	message *message
 }
 
+// reuse makes t as good as new after a command that put nothing on it.
+func (t *Turn) reuse() {
+	t.m = nil
+	if !t.now.IsZero() {
+		t.now = time.Time{}
+	}
+	if t.draft != nil || !t.about.ID.IsZero() || t.rng != nil || t.ids > 0 || t.err != nil {
+		*t = Turn{}
+	}
+}
+
 // Agent returns the name of the actor, which is its stream.
 func (t *Turn) Agent() string { return t.agent }
 
 // Now returns the time of the turn: for a reaction, the record time of the
 // event in hand; for a command, the time at which it is decided, which is
 // recorded with it.
-func (t *Turn) Now() time.Time { return t.now }
+func (t *Turn) Now() time.Time {
+	if t.now.IsZero() && t.c != nil {
+		t.now = t.c.sys.now()
+	}
+	return t.now
+}
+
+// cause returns the event or command in hand. A command becomes an event only
+// when it is the cause of something.
+func (t *Turn) cause() (events.Ref, error) {
+	if !t.about.ID.IsZero() || t.c == nil {
+		return t.about, nil
+	}
+	d, err := t.c.commandDraft(t.m, t.Now())
+	if err != nil {
+		return events.Ref{}, err
+	}
+	e, err := d.Seal(t.m.id, d.Parents)
+	if err != nil {
+		return events.Ref{}, err
+	}
+	t.draft, t.about = &d, e.Ref()
+	return t.about, nil
+}
 
 // Rand returns random numbers that are seeded by the cause of the turn, so
 // that they are different for each cause and the same each time.
@@ -83,7 +120,7 @@ func (t *Turn) Emit(d events.Draft) error {
 	d.Parents = append([]events.Ref{c}, d.Parents...)
 	d.Trigger = c.ID
 	if d.Time.IsZero() {
-		d.Time = t.now
+		d.Time = t.Now()
 	}
 	if d.Correlation == "" {
 		d.Correlation = t.correlation
