@@ -79,6 +79,16 @@ func jsonOf(t *testing.T, v any) string {
 	return string(b)
 }
 
+// parkedIn returns the id of the first entry that is parked in a journal.
+func parkedIn(t *testing.T, dir string) string {
+	t.Helper()
+	all := decoded[struct{ ID string }](t, must(t, node.ExitDone, "parked", "list", "--data", dir, "-o", "json").out)
+	if len(all) == 0 {
+		t.Fatal("nothing is parked")
+	}
+	return all[0].ID
+}
+
 func TestParked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "shop")
 	must(t, node.ExitDone, "demo", "--data", dir, "--events", "60", "-o", "json")

@@ -234,7 +234,20 @@ func TestJSONOutput(t *testing.T) {
 	must(t, node.ExitDone, "consumers", "fetch", "one", "--limit", "3", "--data", work)
 	backedUp := filepath.Join(t.TempDir(), "backup")
 	must(t, node.ExitDone, "backup", "--data", data, backedUp)
+	shop := filepath.Join(t.TempDir(), "shop")
+	must(t, node.ExitDone, "demo", "--data", shop, "--events", "60", "-o", "json")
+	parked := parkedIn(t, shop)
 	invocations := map[string][]string{
+		"toka-node agents":        {"agents --data " + shop},
+		"toka-node agent":         {"agent stock --data " + shop},
+		"toka-node parked list":   {"parked list --data " + shop},
+		"toka-node parked show":   {"parked show --data " + shop + " " + parked},
+		"toka-node parked retry":  {"parked retry --data " + shop + " " + parked},
+		"toka-node bench tell":    {"bench tell --duration 50ms"},
+		"toka-node bench ask":     {"bench ask --duration 50ms"},
+		"toka-node bench spawn":   {"bench spawn --duration 50ms"},
+		"toka-node bench command": {"bench command --durability memory --callers 4 --duration 50ms"},
+
 		"toka-node version": {"version"},
 		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
 		"toka-node show":    {"show --data " + data + " 734d28b515026ca9f429eba0a7d09954bceb6387"},

@@ -158,11 +158,11 @@ record first: then the effect is not called again.`,
 			if r.Result != nil && !json.Valid(r.Result) {
 				return usage("--result: %.60q is not JSON", result)
 			}
-			j, err := a.open(journal.Options{MustExist: true})
+			j, letGo, err := a.borrow(journal.Options{MustExist: true})
 			if err != nil {
 				return err
 			}
-			return errors.Join(a.retryParked(c, j, ids[0], r), j.Close())
+			return errors.Join(a.retryParked(c, j, ids[0], r), letGo())
 		},
 	}
 	c.Flags().StringVar(&result, "result", "", "JSON: the effect in doubt happened, and this came of it")

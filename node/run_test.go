@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -159,10 +160,27 @@ var heldArgs = map[string][]string{
 	"consumers fetch": {"parks"}, "consumers ack": {"acks", "1"}, "consumers nak": {"naks", "1"}, "consumers park": {"parks", "1"},
 	"consumers parked": {"parks"}, "consumers replay": {"parks"}, "consumers drop": {"parks"},
 
+	"agents": {}, "agent": {"sulker"}, "parked list": {}, "parked show": {"PARKED"}, "parked retry": {"PARKED"},
+
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
 
 	"tail":         {"--after", "0", "--limit", "1"},
 	"token create": {"--name", "x", "--scope", "read"}, "token list": {}, "token revoke": {"x"},
+}
+
+// sulk has an agent park a message in a journal, and returns its behaviour and
+// the id of the entry.
+func sulk(t *testing.T, dir string) (actors.Behaviour, string) {
+	t.Helper()
+	sulker := actors.NewAgent("sulker", 1, "sulk", func(*actors.Turn, events.Event) error { return errors.New("no") })
+	err := actors.Run(t.Context(), dir, actors.NewRegistry(sulker), func(sys *actors.System) error {
+		_, err := sys.Publish(t.Context(), "moods", events.Draft{Kind: "sulk"})
+		return errors.Join(err, sulker.Spawn(sys, "sulker"), sys.Settle(t.Context()))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sulker, parkedIn(t, dir)
 }
 
 // TestHeldStore runs every command on a store that a node holds.
@@ -182,7 +200,8 @@ func TestHeldStore(t *testing.T) {
 			}
 		}
 	}
-	n := runNode(t, actors.NewRegistry(greeter), dir)
+	sulking, parked := sulk(t, dir)
+	n := runNode(t, actors.NewRegistry(greeter, sulking), dir)
 	var walk func(c *cobra.Command, path []string)
 	seen := 0
 	walk = func(c *cobra.Command, path []string) {
@@ -199,6 +218,9 @@ func TestHeldStore(t *testing.T) {
 		args = slices.Clone(args)
 		if i := slices.Index(args, "BUNDLE"); i >= 0 {
 			args[i] = exported
+		}
+		if i := slices.Index(args, "PARKED"); i >= 0 {
+			args[i] = parked
 		}
 		code, out, errs := commandLine(t, guest, append(append(path, "--data", dir), args...)...)
 		switch {
