@@ -288,7 +288,11 @@ func (c *cell) others(e *events.Event) bool {
 // agent's mailbox, which the bus must not.
 func (s *System) catchUp(c *cell, from uint64) {
 	s.busy(1)
-	s.spin(func() {
+	run := s.spin
+	if s.opts.Dispatch != nil {
+		run = s.catching.put // in the order in which they were asked for
+	}
+	run(func() {
 		defer s.busy(-1)
 		for {
 			reached, err := s.feed(c, from)

@@ -78,6 +78,8 @@
 //     misses nothing (TestGivenUpActorIsRevived).
 //   - Behaviours are found by name and version; one that is not registered is
 //     a clear error (TestUnknownBehaviour).
+//   - Turns may be given to somebody who decides their order
+//     ([Options].Dispatch); package actorstest does so by a seed.
 //   - When the storage fails, whoever waits is told so (TestStorageFailureReachesCallers).
 //   - Stop drains what was accepted, bounded by its context, and leaves no
 //     goroutine behind (TestStopDrains, TestNoGoroutineIsLeft,

@@ -264,8 +264,8 @@ func (b *mailbox) makeRoom() {
 // turnsPerRun lets others onto the processor now and then.
 const turnsPerRun = 256
 
-// run delivers until there is nothing to deliver, or, where the workers want
-// it, one message, and says whether there is more. If a handler ends the
+// run delivers until there is nothing to deliver, or, where turns are dispatched,
+// one message, and says whether there is more. If a handler ends the
 // goroutine, somebody else goes on.
 func (b *mailbox) run(sc *scratch) (more bool) {
 	done := false
@@ -285,9 +285,9 @@ func (b *mailbox) run(sc *scratch) (more bool) {
 		} else {
 			b.deliver(sc)
 		}
-		if b.workers.single {
+		if b.workers.dispatch != nil {
 			done = true
-			return true
+			return b.goesOn(sc)
 		}
 		if n%turnsPerRun == 0 {
 			runtime.Gosched()
@@ -322,23 +322,42 @@ func (b *mailbox) next(sc *scratch) (urgent *message, ok bool) {
 		b.batch, b.queue = b.queue, b.batch[:0]
 		b.at.Store(0)
 		return nil, true
-	default:
-		b.since, b.batch = 0, b.batch[:0]
-		// An idle actor is to be small: what it needed goes to the next one.
-		for _, slots := range []*[]slot{&b.batch, &b.queue} {
-			if cap(*slots) > smallBox {
-				*slots, sc.slots = nil, (*slots)[:0]
-			}
-		}
-		if b.held {
-			b.held = false
-			if b.count != nil {
-				defer b.count(-1)
-			}
+	}
+	b.idle(sc)
+	return nil, false
+}
+
+// idle ends the delivery; b.mu is held.
+func (b *mailbox) idle(sc *scratch) {
+	b.active = false
+	if b.waiting() > 0 {
+		return // behind the gate
+	}
+	b.since, b.batch = 0, b.batch[:0]
+	// An idle actor is to be small: what it needed goes to the next one.
+	for _, slots := range []*[]slot{&b.batch, &b.queue} {
+		if cap(*slots) > smallBox {
+			*slots, sc.slots = nil, (*slots)[:0]
 		}
 	}
-	b.active = false
-	return nil, false
+	if b.held {
+		b.held = false
+		if b.count != nil {
+			b.count(-1)
+		}
+	}
+}
+
+// goesOn reports whether there is more to deliver, and ends the delivery if
+// there is not.
+func (b *mailbox) goesOn(sc *scratch) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.deliverable() {
+		return true
+	}
+	b.idle(sc)
+	return false
 }
 
 // deliver delivers the batch, until something needs attention.
@@ -359,7 +378,7 @@ func (b *mailbox) deliver(sc *scratch) {
 			b.mu.Unlock()
 		}
 		b.owner.turn(&s, sc)
-		if b.attention.Load() || b.workers.single {
+		if b.attention.Load() || b.workers.dispatch != nil {
 			return
 		}
 	}
@@ -398,10 +417,9 @@ func (sc *scratch) turn() *Turn {
 // workers deliver. A goroutine that has nothing to deliver waits for a while
 // for something, since a new one would have to grow its stack again.
 type workers struct {
-	// dispatch, if it is not nil, is given every turn instead, and single has
-	// each of them be of one message.
-	dispatch func(name string, turn func())
-	single   bool
+	// dispatch, if it is not nil, is given every turn instead, and each is of
+	// one message.
+	dispatch func(actor string, turn func())
 
 	mu   sync.Mutex
 	idle []*worker

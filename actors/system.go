@@ -47,6 +47,13 @@ type Options struct {
 	// nothing any more, and should be stopped.
 	OnEnd func(error)
 
+	// Dispatch, if it is not nil, is given every turn that is to be run, each of
+	// one message, with the name of its actor; the bus is $bus. It must not run
+	// the turn before it returns, and the turns of one actor come one at a time.
+	// It is for tests and simulations that decide the order; see package
+	// actorstest. Default: turns run on goroutines, of many messages at once.
+	Dispatch func(actor string, turn func())
+
 	// Now is the clock of commands. Default time.Now.
 	Now func() time.Time
 
@@ -69,6 +76,7 @@ type System struct {
 	workers  *workers
 	bus      *bus
 	timers   *timers
+	catching calls // who catches up, where turns are dispatched
 
 	ctx    context.Context // ends when the system is let go
 	cancel context.CancelFunc
@@ -138,12 +146,12 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	s := &System{
 		j: j, registry: r, opts: opts, log: opts.Logger,
-		workers: &workers{}, registered: newRegistered(opts.Logger), recovering: make(chan struct{}, opts.Recoveries), calling: make(chan struct{}, opts.Effects),
+		workers: &workers{dispatch: opts.Dispatch}, registered: newRegistered(opts.Logger), recovering: make(chan struct{}, opts.Recoveries), calling: make(chan struct{}, opts.Effects),
 		cells: map[string]*cell{}, ending: map[string]chan struct{}{}, ended: make(chan struct{}), stirred: make(chan struct{}),
 	}
 	s.counts, s.waiters.New = s.busy, newWaiter
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.timers = newTimers(s)
+	s.timers, s.catching.sys = newTimers(s), s
 	if err := s.timers.load(); err != nil {
 		s.cancel()
 		return nil, fmt.Errorf("actors: timers: %w", err)
