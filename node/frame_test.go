@@ -238,11 +238,17 @@ func TestJSONOutput(t *testing.T) {
 	must(t, node.ExitDone, "demo", "--data", shop, "--events", "60", "-o", "json")
 	parked := parkedIn(t, shop)
 	invocations := map[string][]string{
-		"toka-node agents":        {"agents --data " + shop},
-		"toka-node agent":         {"agent stock --data " + shop},
-		"toka-node parked list":   {"parked list --data " + shop},
-		"toka-node parked show":   {"parked show --data " + shop + " " + parked},
-		"toka-node parked retry":  {"parked retry --data " + shop + " " + parked},
+		"toka-node agents":       {"agents --data " + shop},
+		"toka-node agent":        {"agent stock --data " + shop},
+		"toka-node parked list":  {"parked list --data " + shop},
+		"toka-node parked show":  {"parked show --data " + shop + " " + parked},
+		"toka-node parked retry": {"parked retry --data " + shop + " " + parked},
+		// In the order of their names.
+		"toka-node token create": {"token create --name guest --scope read --data " + work},
+		"toka-node token list":   {"token list --data " + work},
+		"toka-node token revoke": {"token revoke guest --data " + work},
+
+		"toka-node bench http":    {"bench http --durability memory --connections 2 --batch 5 --readers 0 --duration 50ms"},
 		"toka-node bench tell":    {"bench tell --duration 50ms"},
 		"toka-node bench ask":     {"bench ask --duration 50ms"},
 		"toka-node bench spawn":   {"bench spawn --duration 50ms"},
@@ -297,7 +303,7 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node bench intent":     {"bench intent --no-speed --orders 1 --data " + smallSets(t)},
 	}
 	commands(node.Root(), func(c *cobra.Command) {
-		if c.Flags().Lookup("output") == nil || c.CommandPath() == "toka-node run" { // which ends when it is told to
+		if c.Flags().Lookup("output") == nil || c.CommandPath() == "toka-node run" || c.CommandPath() == "toka-node tail" { // which end when they are told to; see TestTail
 			return
 		}
 		if invocations[c.CommandPath()] == nil {

@@ -160,6 +160,8 @@ var heldArgs = map[string][]string{
 	"consumers fetch": {"parks"}, "consumers ack": {"acks", "1"}, "consumers nak": {"naks", "1"}, "consumers park": {"parks", "1"},
 	"consumers parked": {"parks"}, "consumers replay": {"parks"}, "consumers drop": {"parks"},
 
+	"prune": {"--stream", "nobody"}, "erase": {"ada"},
+
 	"agents": {}, "agent": {"sulker"}, "parked list": {}, "parked show": {"PARKED"}, "parked retry": {"PARKED"},
 
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
@@ -174,7 +176,7 @@ func sulk(t *testing.T, dir string) (actors.Behaviour, string) {
 	t.Helper()
 	sulker := actors.NewAgent("sulker", 1, "sulk", func(*actors.Turn, events.Event) error { return errors.New("no") })
 	err := actors.Run(t.Context(), dir, actors.NewRegistry(sulker), func(sys *actors.System) error {
-		_, err := sys.Publish(t.Context(), "moods", events.Draft{Kind: "sulk"})
+		_, err := sys.Publish(t.Context(), "moods", events.Draft{Kind: "sulk"}, events.Draft{Kind: "told", Payload: []byte("why"), SubjectKey: "ada"})
 		return errors.Join(err, sulker.Spawn(sys, "sulker"), sys.Settle(t.Context()))
 	})
 	if err != nil {
