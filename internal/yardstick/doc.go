@@ -10,9 +10,11 @@
 //	log    for each group one batch, synced as the mode says: for each event
 //	       one key of 9 bytes, in sequence, with an incompressible value of the
 //	       group's mean size
-//	index  without a write-ahead log, in batches of [IndexBatch] events, for
-//	       each event four keys in sorted runs: an id (16 bytes), a digest (8
-//	       and 8), a payload digest (16), a stream and its position
+//	index  without a write-ahead log, in batches of [IndexBatch] events: pages
+//	       of 512 pairs of 12 bytes for ids, digests and payloads, the positions
+//	       of each stream, links by 1,024 events; every eighth time the pages of
+//	       the last eight batches are read and written again as one run
+//	       (TestMergesAsAJournalDoes)
 //
 // What is left of less than IndexBatch events is not written to the index.
 //

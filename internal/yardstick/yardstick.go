@@ -1,7 +1,6 @@
 package yardstick
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -158,10 +157,11 @@ type writer struct {
 
 	position uint64
 	indexed  uint64
+	batches  uint64 // of the index
+	read     int    // bytes, by merges
 	pool     []byte // random bytes; values are slices of it
 	random   *rand.ChaCha8
 	numbers  *rand.Rand
-	hashes   [][16]byte
 }
 
 func newWriter(log, index *pebble.DB, streams int) *writer {
@@ -169,7 +169,6 @@ func newWriter(log, index *pebble.DB, streams int) *writer {
 	w.numbers = rand.New(w.random)
 	w.pool = make([]byte, 8<<20)
 	_, _ = w.random.Read(w.pool)
-	w.hashes = make([][16]byte, IndexBatch)
 	return w
 }
 
@@ -217,58 +216,93 @@ func (w *writer) indexFull() error {
 	return nil
 }
 
+// indexBatch writes what a journal's index takes for as many events: pages of
+// sorted pairs, packed positions of streams, packed links. Every eighth batch
+// the pages of the last eight are written again as one run, and so on.
 func (w *writer) indexBatch(first uint64) error {
 	b := w.index.NewBatch()
 	defer b.Close()
-	var key []byte
-	var value [8]byte
-	set := func(at uint64, value []byte) error {
-		if value != nil {
-			binary.BigEndian.PutUint64(value, at)
-		}
-		return b.Set(key, value, nil)
+	if err := w.pages(b, 0, first, IndexBatch); err != nil {
+		return err
 	}
-	for i := range uint64(IndexBatch) { // ids grow with time, as UUIDv7 do
-		key = binary.BigEndian.AppendUint64(append(key[:0], 'i'), first+i)
-		key = binary.BigEndian.AppendUint64(key, w.numbers.Uint64())
-		if err := set(first+i, value[:]); err != nil {
+	each := max(IndexBatch/int(w.streams), 1)
+	for s := range min(w.streams, IndexBatch) {
+		key := fmt.Appendf([]byte{'s'}, "\x0bwriter-%04d", s)
+		if err := w.set(b, binary.BigEndian.AppendUint64(key, first/w.streams), 2*each+2); err != nil {
 			return err
 		}
 	}
-	for i, h := range w.sorted() {
-		key = append(append(key[:0], 'd'), h[:8]...)
-		key = binary.BigEndian.AppendUint64(key, first+uint64(i))
-		if err := set(first+uint64(i), nil); err != nil {
-			return err
-		}
-	}
-	for i, h := range w.sorted() {
-		key = append(append(key[:0], 'p'), h[:]...)
-		if err := set(first+uint64(i), value[:]); err != nil {
-			return err
-		}
-	}
-	for s := range w.streams {
-		// Event n is number n/streams of stream n%streams.
-		for at := first + (s+w.streams-first%w.streams)%w.streams; at < first+IndexBatch; at += w.streams {
-			key = append(key[:0], 's')
-			key = fmt.Appendf(key, "\x0bwriter-%04d", s)
-			key = binary.BigEndian.AppendUint64(key, at/w.streams)
-			if err := set(at, value[:]); err != nil {
+	for at := first; at < first+IndexBatch; at += linkEvents {
+		for _, prefix := range []byte("lb") {
+			if err := w.set(b, binary.BigEndian.AppendUint64([]byte{prefix}, at), 5*linkEvents); err != nil {
 				return err
 			}
 		}
 	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	w.batches++
+	for level, n := byte(1), uint64(mergeBatches); w.batches%n == 0; level, n = level+1, n*mergeBatches {
+		if err := w.merge(level, first+IndexBatch-n*IndexBatch, n*IndexBatch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The journal's index has these sizes.
+const (
+	pagePairs    = 512
+	pairBytes    = 12
+	linkEvents   = 1024 // of two parents, some 5 bytes each way
+	mergeBatches = 8
+)
+
+// pages writes the pages of one run of hashes.
+func (w *writer) pages(b *pebble.Batch, level byte, first, events uint64) error {
+	for _, prefix := range []byte("idp") {
+		for page := range events / pagePairs {
+			key := binary.BigEndian.AppendUint64([]byte{prefix, level}, first)
+			if err := w.set(b, binary.BigEndian.AppendUint32(key, uint32(page)), pagePairs*pairBytes); err != nil {
+				return err
+			}
+		}
+	}
+	return w.set(b, binary.BigEndian.AppendUint64([]byte{'r'}, first), 3*8*int(events/pagePairs))
+}
+
+// merge reads the runs of the level below and writes them as one.
+func (w *writer) merge(level byte, first, events uint64) error {
+	b := w.index.NewBatch()
+	defer func() { _ = b.Close() }()
+	for _, prefix := range []byte("idp") {
+		lower := binary.BigEndian.AppendUint64([]byte{prefix, level - 1}, first)
+		upper := binary.BigEndian.AppendUint64([]byte{prefix, level - 1}, first+events)
+		it, err := w.index.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			return err
+		}
+		for ok := it.First(); ok; ok = it.Next() {
+			w.read += len(it.Value())
+		}
+		if err := it.Close(); err != nil {
+			return err
+		}
+		if err := b.DeleteRange(lower, upper, nil); err != nil {
+			return err
+		}
+	}
+	if err := w.pages(b, level, first, events); err != nil {
+		return err
+	}
 	return b.Commit(pebble.NoSync)
 }
 
-// sorted returns as many new random hashes as a batch has events.
-func (w *writer) sorted() [][16]byte {
-	for i := range w.hashes {
-		_, _ = w.random.Read(w.hashes[i][:])
-	}
-	slices.SortFunc(w.hashes, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
-	return w.hashes
+// set adds a key with a random value.
+func (w *writer) set(b *pebble.Batch, key []byte, size int) error {
+	at := w.numbers.IntN(len(w.pool) - size)
+	return b.Set(key, w.pool[at:at+size], nil)
 }
 
 // logger drops the engine's words. Fatalf must not return: the engine would go

@@ -43,8 +43,23 @@ func TestStoresHoldWhatWasAsked(t *testing.T) {
 	if size < bytes-6*events || size > bytes {
 		t.Errorf("the log holds %d bytes of %d events, want nearly %d", size, events, bytes)
 	}
-	if keys, _ := count(t, dir+"/index"); keys != 4*2*IndexBatch {
-		t.Errorf("the index holds %d keys, want %d", keys, 4*2*IndexBatch)
+	// Pages of three kinds, a run, five streams, links both ways; twice.
+	want := 2 * (3*IndexBatch/pagePairs + 1 + 5 + 2*IndexBatch/linkEvents)
+	if keys, _ := count(t, dir+"/index"); keys != want {
+		t.Errorf("the index holds %d keys, want %d", keys, want)
+	}
+}
+
+// The eighth batch is merged with the seven before it: their pages are gone
+// and as many are there again.
+func TestMergesAsAJournalDoes(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Run(t.Context(), Options{Dir: dir, Groups: []Group{{8 * IndexBatch, 8 * IndexBatch * 30}}}); err != nil {
+		t.Fatal(err)
+	}
+	want := 8 * (3*IndexBatch/pagePairs + 1 + 1 + 2*IndexBatch/linkEvents)
+	if keys, _ := count(t, dir+"/index"); keys != want {
+		t.Errorf("the index holds %d keys, want %d", keys, want)
 	}
 }
 
