@@ -48,7 +48,8 @@
 //     and no actor blocks while it waits (TestNothingUndurableEscapes,
 //     TestActorDoesNotBlockOnTheDisk).
 //   - State survives a restart, because it is folded from the stream
-//     (TestStateSurvivesReopen).
+//     (TestStateSurvivesReopen). Everybody is live again from one reading of
+//     the journal (TestRestore).
 //   - A command id seen before returns its first outcome and decides nothing
 //     (TestCommandTwice); with another payload it is refused
 //     (TestRetrySucceeds).

@@ -23,6 +23,11 @@ func (c *cell) recover() {
 	requests := map[events.ID]events.Event{}
 	err = c.fold(requests)
 	c.recovered = err == nil
+	c.takeUpAll(requests)
+}
+
+// takeUpAll takes up requests in the order of the journal.
+func (c *cell) takeUpAll(requests map[events.ID]events.Event) {
 	for _, id := range slices.SortedFunc(maps.Keys(requests), func(a, b events.ID) int {
 		return cmp.Compare(requests[a].Position, requests[b].Position)
 	}) {
@@ -32,44 +37,71 @@ func (c *cell) recover() {
 }
 
 func (c *cell) fold(requests map[events.ID]events.Event) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
+	defer panicAsError(&err)
 	c.runner.reset()
-	c.version, c.head, c.begun, c.reacted = 0, events.ID{}, false, 0
+	f := folded{runner: c.runner, requests: requests}
 	for e, err := range c.sys.j.ReadStream(context.Background(), c.name, 0) {
+		if err == nil {
+			err = f.add(c.sys, c.b, &e)
+		}
 		if err != nil {
 			return err
 		}
-		if key, ok := e.Extensions[events.ExtBehaviour]; ok && key != c.b.key() {
-			if _, err := c.sys.registry.find(key); err != nil {
-				return fmt.Errorf("%w (event %s)", err, e.ID)
-			}
-			return fmt.Errorf("%w: %s, not %s (event %s)", ErrOtherBehaviour, key, c.b.key(), e.ID)
-		} else if ok {
-			c.begun = true
-		}
-		if err := c.runner.apply(e); err != nil {
-			return fmt.Errorf("position %d: %w", e.Position, err)
-		}
-		c.version, c.head = e.StreamPosition, e.ID
-		noteRetry(requests, &e)
-		c.reacted = max(c.reacted, c.endOf(&e))
 	}
+	c.take(&f)
+	return nil
+}
+
+// take makes what was folded the actor's state.
+func (c *cell) take(f *folded) {
+	c.runner = f.runner
+	c.version, c.head, c.begun, c.reacted = f.version, f.head, f.begun, f.reacted
+}
+
+// folded is what a stream comes to.
+type folded struct {
+	runner  runner
+	version uint64
+	head    events.ID
+	begun   bool
+	reacted uint64
+
+	requests map[events.ID]events.Event // to take up what was parked, not dealt with
+}
+
+func (f *folded) safely(sys *System, b *behaviour, e *events.Event) (err error) {
+	defer panicAsError(&err)
+	return f.add(sys, b, e)
+}
+
+// add folds one more event.
+func (f *folded) add(sys *System, b *behaviour, e *events.Event) error {
+	if key, ok := e.Extensions[events.ExtBehaviour]; ok && key != b.key() {
+		if _, err := sys.registry.find(key); err != nil {
+			return fmt.Errorf("%w (event %s)", err, e.ID)
+		}
+		return fmt.Errorf("%w: %s, not %s (event %s)", ErrOtherBehaviour, key, b.key(), e.ID)
+	} else if ok {
+		f.begun = true
+	}
+	if err := f.runner.apply(*e); err != nil {
+		return fmt.Errorf("position %d: %w", e.Position, err)
+	}
+	f.version, f.head = e.StreamPosition, e.ID
+	noteRetry(f.requests, e)
+	f.reacted = max(f.reacted, endOf(b, e))
 	return nil
 }
 
 // endOf returns the position of the event that the agent had dealt with when
 // it journaled e, 0 if e says nothing of the kind. An agent deals with events
 // in the order of the journal, so all earlier ones were dealt with too.
-func (c *cell) endOf(e *events.Event) uint64 {
-	if len(c.b.patterns) == 0 || e.Trigger.IsZero() {
+func endOf(b *behaviour, e *events.Event) uint64 {
+	if len(b.patterns) == 0 || e.Trigger.IsZero() {
 		return 0
 	}
 	for _, p := range e.Parents {
-		if p.ID == e.Trigger && (e.Kind == kindParked || e.ID == events.EmittedID(p.Digest, c.name, 0)) {
+		if p.ID == e.Trigger && (e.Kind == kindParked || e.ID == events.EmittedID(p.Digest, e.Stream, 0)) {
 			return p.Position
 		}
 	}

@@ -96,6 +96,7 @@ type System struct {
 	cells    map[string]*cell
 	ending   map[string]chan struct{} // actors that are being stopped; closed when they are gone
 	roots    []*Supervisor
+	handed   *folded       // by Restore, to the next actor that is made live
 	refusing bool          // a supervisor has failed
 	stopping bool          // nothing is taken from outside any more
 	over     bool          // nothing is started any more
@@ -275,6 +276,13 @@ func (s *System) live(b *behaviour, name string, allowed bool) (*cell, error) {
 	c := &cell{sys: s, name: name, b: b, runner: b.runner()}
 	c.box = mailbox{owner: c, workers: s.workers, count: s.counts, clock: &s.second, capacity: s.opts.Mailbox}
 	c.clean.Store(true)
+	if f := s.handed; f != nil {
+		c.take(f)
+		c.recovered = true
+		if len(f.requests) > 0 {
+			c.control(func() { c.takeUpAll(f.requests) })
+		}
+	}
 	if s.stopping {
 		c.box.close()
 	}
