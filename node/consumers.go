@@ -13,60 +13,13 @@ import (
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/consumer"
+	"github.com/tokaworks/toka/node/internal/server"
 )
-
-// consumerJSON is a consumer as -o json prints it. Names are stable.
-type consumerJSON struct {
-	Name        string     `json:"name"`
-	Position    uint64     `json:"position"`
-	Lag         uint64     `json:"lag"`
-	Open        int        `json:"open"`
-	Due         int        `json:"due"`
-	Stream      string     `json:"stream,omitempty"`
-	Agent       string     `json:"agent,omitempty"`
-	Kinds       []string   `json:"kinds,omitempty"`
-	Correlation string     `json:"correlation,omitempty"`
-	After       uint64     `json:"after,omitempty"`
-	Since       *time.Time `json:"since,omitempty"`
-	AckWait     string     `json:"ack_wait"`
-	MaxInFlight int        `json:"max_in_flight"`
-	MaxDeliver  int        `json:"max_deliver"`
-	Backoff     []string   `json:"backoff"`
-}
-
-func toConsumerJSON(i consumer.Info) consumerJSON {
-	q := i.Config.Query
-	out := consumerJSON{
-		Name: i.Config.Name, Position: i.Position, Lag: i.Lag, Open: i.Open, Due: i.Due,
-		Stream: q.Stream, Agent: q.Agent, Correlation: q.Correlation, After: q.After,
-		AckWait: i.Config.AckWait.String(), MaxInFlight: i.Config.MaxInFlight, MaxDeliver: i.Config.MaxDeliver,
-	}
-	for _, p := range q.Kinds {
-		out.Kinds = append(out.Kinds, p.String())
-	}
-	if !q.Since.IsZero() {
-		out.Since = &q.Since
-	}
-	for _, d := range i.Config.Backoff {
-		out.Backoff = append(out.Backoff, d.String())
-	}
-	return out
-}
 
 // deliveryJSON is what consumers fetch prints.
 type deliveryJSON struct {
 	Attempt int       `json:"attempt"`
 	Event   eventJSON `json:"event"`
-}
-
-// parkedJSON is what consumers parked prints.
-type parkedJSON struct {
-	ID       events.ID `json:"id"`       // of the event that says so
-	Event    events.ID `json:"event"`    // the one that could not be dealt with
-	Position uint64    `json:"position"` // of that
-	Attempts int       `json:"attempts"`
-	Reason   string    `json:"reason"`
-	Recorded time.Time `json:"recorded"`
 }
 
 func (a *app) consumersCommand() *cobra.Command {
@@ -163,7 +116,7 @@ func (a *app) showConsumers(cs ...*consumer.Consumer) error {
 		fmt.Fprintln(t, "NAME\tPOSITION\tLAG\tOPEN\tDUE\tFILTER")
 	}
 	for _, c := range cs {
-		i := toConsumerJSON(c.Info())
+		i := server.DescribeConsumer(c.Info())
 		if a.json() {
 			if err := a.object(i); err != nil {
 				return err
@@ -356,7 +309,7 @@ func (a *app) consumersParked() *cobra.Command {
 		}
 		for _, p := range ps {
 			if a.json() {
-				if err := a.object(parkedJSON{p.ID, p.Event.ID, p.Event.Position, p.Attempts, p.Reason, p.At}); err != nil {
+				if err := a.object(server.DescribeParked(p)); err != nil {
 					return err
 				}
 				continue

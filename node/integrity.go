@@ -15,17 +15,8 @@ import (
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/merkle"
+	"github.com/tokaworks/toka/node/internal/server"
 )
-
-// proofJSON is what prove prints: all that is needed to check it elsewhere.
-type proofJSON struct {
-	Proof    string        `json:"toka_proof"` // "inclusion" or "consistency"
-	Head     string        `json:"head"`       // a head, signed if there was a key
-	Older    string        `json:"older,omitempty"`
-	Position uint64        `json:"position,omitempty"`
-	Record   []byte        `json:"record,omitempty"` // as stored, with its payload
-	Path     []merkle.Hash `json:"path"`
-}
 
 // keyFlag is where the key that signs heads lies: outside every journal.
 func keyFlag(c *cobra.Command, path *string) {
@@ -92,15 +83,6 @@ func (a *app) newKey(path, name string) (*merkle.Key, error) {
 		return nil, err
 	}
 	return k, os.WriteFile(file+".pub", []byte(k.Public()+"\n"), 0o644)
-}
-
-// note is the text of a head, signed if there is a key.
-func note(h merkle.Head, k *merkle.Key) (string, error) {
-	if k == nil {
-		return h.Text(), nil
-	}
-	b, err := k.Sign(h)
-	return string(b), err
 }
 
 // publicKeys are the keys that a head must be signed by: those given, as files
@@ -180,29 +162,14 @@ too.`,
 				if !c.Flags().Changed("size") {
 					size = j.Position()
 				}
-				h, err := j.HeadAt(c.Context(), size)
-				if err != nil {
-					return err
-				}
-				text, err := note(h, k)
+				h, err := server.NewHead(c.Context(), j, k, size)
 				if err != nil {
 					return err
 				}
 				if a.json() {
-					out := struct {
-						Origin string      `json:"origin"`
-						Epoch  uint32      `json:"epoch"`
-						Size   uint64      `json:"size"`
-						Root   merkle.Hash `json:"root"`
-						Note   string      `json:"note"`
-						Public string      `json:"public_key,omitempty"`
-					}{h.Origin, j.Epoch(), h.Size, h.Root, text, ""}
-					if k != nil {
-						out.Public = k.Public()
-					}
-					return a.object(out)
+					return a.object(h)
 				}
-				fmt.Fprint(a.streams.Out, text)
+				fmt.Fprint(a.streams.Out, h.Note)
 				if k == nil {
 					fmt.Fprintf(a.streams.Err, "not signed: there is no key at %s; --new-key NAME makes one\n", key)
 				} else if create != "" {
@@ -259,10 +226,23 @@ one. With --head it is a head that you kept, and needs no other.`,
 				if to == 0 {
 					to = j.Position()
 				}
-				if from > 0 {
-					return a.proveConsistency(c, j, k, from, to)
+				var p server.Proof
+				switch {
+				case from > to:
+					return usage("--from %d is after --to %d", from, to)
+				case from > 0:
+					p, err = server.ProveConsistency(c.Context(), j, k, from, to)
+				default:
+					e, failed := resolve(c, j, ids[0])
+					if failed != nil {
+						return failed
+					}
+					p, err = server.ProveInclusion(c.Context(), j, k, e.Position, to)
 				}
-				return a.proveInclusion(c, j, k, ids[0], to)
+				if err != nil {
+					return err
+				}
+				return a.object(p)
 			})
 		},
 	}
@@ -282,49 +262,6 @@ func boolInt(b bool) int {
 	return 0
 }
 
-func (a *app) proveInclusion(c *cobra.Command, j *journal.Journal, k *merkle.Key, id string, size uint64) error {
-	e, err := resolve(c, j, id)
-	if err != nil {
-		return err
-	}
-	p := proofJSON{Proof: "inclusion", Position: e.Position}
-	if p.Head, err = a.headText(c, j, k, size); err != nil {
-		return err
-	}
-	if p.Record, err = j.Record(c.Context(), e.Position); err != nil {
-		return err
-	}
-	if p.Path, err = j.ProveInclusion(c.Context(), size, e.Position); err != nil {
-		return err
-	}
-	return a.object(p)
-}
-
-func (a *app) proveConsistency(c *cobra.Command, j *journal.Journal, k *merkle.Key, from, to uint64) (err error) {
-	if from > to {
-		return usage("--from %d is after --to %d", from, to)
-	}
-	p := proofJSON{Proof: "consistency"}
-	if p.Head, err = a.headText(c, j, k, to); err != nil {
-		return err
-	}
-	if p.Older, err = a.headText(c, j, k, from); err != nil {
-		return err
-	}
-	if p.Path, err = j.ProveConsistency(c.Context(), to, from); err != nil {
-		return err
-	}
-	return a.object(p)
-}
-
-func (a *app) headText(c *cobra.Command, j *journal.Journal, k *merkle.Key, size uint64) (string, error) {
-	h, err := j.HeadAt(c.Context(), size)
-	if err != nil {
-		return "", err
-	}
-	return note(h, k)
-}
-
 // checkProof checks a proof that prove printed, anywhere and maybe long ago.
 func (a *app) checkProof(file, kept string, public []string) error {
 	in := a.streams.In
@@ -336,7 +273,7 @@ func (a *app) checkProof(file, kept string, public []string) error {
 		defer f.Close()
 		in = f
 	}
-	var p proofJSON
+	var p server.Proof
 	d := json.NewDecoder(io.LimitReader(in, 8<<20))
 	if err := d.Decode(&p); err != nil {
 		return &exit{ExitDamage, fmt.Errorf("%s: not a proof: %w", file, err)}

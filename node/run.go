@@ -18,6 +18,7 @@ import (
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/journal/consumer"
 	"github.com/tokaworks/toka/node/internal/server"
 	"github.com/tokaworks/toka/node/internal/server/auth"
 )
@@ -32,6 +33,7 @@ type runFlags struct {
 	keepFree                   uint64
 	rate                       float64
 	logFormat, logLevel, pprof string
+	headKey                    string
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -73,6 +75,7 @@ when --stop-within is over is cut off; nothing that was acknowledged is lost.`,
 	s.Float64Var(&f.rate, "rate", 0, "requests a second of one token or address; 0 is no bound")
 	s.StringVar(&f.logFormat, "log-format", "auto", "log on standard error: pretty, json, or auto (pretty on a terminal)")
 	s.StringVar(&f.logLevel, "log-level", "info", "what is logged: debug, info, warn or error")
+	keyFlag(c, &f.headKey)
 	s.StringVar(&f.pprof, "pprof", "", "loopback address to serve profiles of this process at; none by default")
 	return a.withData(c)
 }
@@ -127,6 +130,10 @@ func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 			return usage("--listen %s can be reached from other machines and there is no token: make one with toka-node token create --data %s, or give --client-ca", f.listen, a.data)
 		}
 	}
+	key, err := signingKey(f.headKey)
+	if err != nil {
+		return usage("--key: %w", err)
+	}
 	ln, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return &exit{ExitRefused, fmt.Errorf("listen: %w; another node may serve there, give another --listen", err)}
@@ -136,7 +143,7 @@ func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 		Version: versionNow().Version, Logger: log, Tokens: tokens,
 		NeedToken: beyond && !f.insecure, Hosts: f.hosts, TLS: config,
 		Find: find, Describe: func(e events.Event) any { return toJSON(e) },
-		Command: a.serveCommand(tokens), Allowed: a.networkScope,
+		Command: a.serveCommand(tokens), Allowed: a.networkScope, Key: key,
 		Space: a.space(level, f.keepFree<<20), RatePerToken: f.rate,
 	})
 	n := &node{a: a, f: f, log: log, server: s, failed: make(chan error, 4)}
@@ -169,10 +176,11 @@ type node struct {
 	server *server.Server
 	failed chan error // a listener ended
 
-	journal *journal.Journal
-	system  *actors.System
-	roster  *roster
-	socket  string
+	journal   *journal.Journal
+	system    *actors.System
+	roster    *roster
+	consumers *consumer.Set
+	socket    string
 }
 
 func (n *node) serve(ln net.Listener, local bool) {
@@ -214,7 +222,10 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 	if err != nil {
 		return err
 	}
-	n.server.Ready(server.Node{Journal: n.journal, System: n.system, Registry: n.a.registry})
+	if n.consumers, err = consumer.Open(n.journal); err != nil {
+		return err
+	}
+	n.server.Ready(server.Node{Journal: n.journal, System: n.system, Registry: n.a.registry, Consumers: n.consumers})
 	n.log.Info("the node is ready", "data", n.a.data, "position", n.journal.Position(), "agents", len(n.system.Agents()),
 		"durability", level.String(), "took", time.Since(start).Round(time.Millisecond).String())
 	if n.f.pprof != "" {
@@ -274,6 +285,11 @@ func (n *node) stop(ctx context.Context) error {
 	}
 	if n.socket != "" {
 		_ = os.Remove(n.socket) // the next start removes it otherwise
+	}
+	if n.consumers != nil {
+		if err := n.consumers.Close(); !errors.Is(err, journal.ErrFatal) {
+			errs = append(errs, err)
+		}
 	}
 	if n.journal != nil {
 		// What it failed with is known already.

@@ -71,7 +71,7 @@ var table = []row{
 	{"simulations", []string{"internal/authority", "internal/disk", "internal/disk/disktest", "events", "intent", "intent/cluster", "supervisor", "journal", "actors"}, nil},
 	{"node/internal/shop", []string{"events", "actors"}, nil},
 	{"node/internal/server/auth", []string{"events"}, nil},
-	{"node/internal/server", []string{"node/internal/server/auth", "internal/cloudevents", "events", "intent", "journal", "actors"}, []string{huma}},
+	{"node/internal/server", []string{"node/internal/server/auth", "internal/cloudevents", "events", "intent", "journal", "journal/merkle", "journal/causal", "journal/consumer", "actors"}, []string{huma}},
 	{"node", []string{"node/internal/shop", "node/internal/server", "node/internal/server/auth", "internal/cloudevents", "internal/yardstick", "internal/yardstick/bare", "internal/kernel", "internal/nearest", "internal/quality", "events", "events/bus", "intent", "intent/cluster", "supervisor", "internal/disk", "journal/merkle", "journal", "journal/bundle", "journal/causal", "journal/consumer", "actors", "simulations"}, []string{cobra, gonum, pflag, progressbar, tint}},
 	{"cmd/toka-node", []string{"actors", "node"}, nil},
 	{"journal/eventbus", []string{"events", "events/bus", "journal"}, nil},

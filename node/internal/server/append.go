@@ -60,11 +60,7 @@ func (s *Server) appendRoute() {
 	ok := func(what string) *huma.Response {
 		return &huma.Response{Description: what, Content: map[string]*huma.MediaType{"application/json": {Schema: answer}}}
 	}
-	bad := func(what string) *huma.Response {
-		return &huma.Response{Description: what, Content: map[string]*huma.MediaType{
-			"application/problem+json": {Schema: r.Schema(typeOf[Problem](), true, "Problem")},
-		}}
-	}
+	bad := func(what string) *huma.Response { return badResponse(r, what) }
 	s.plain(auth.Append, huma.Operation{
 		Method: http.MethodPost, Path: "/v1/events", OperationID: "append-events", Tags: []string{"events"},
 		Summary: "Append events",
@@ -93,27 +89,40 @@ func (s *Server) append(w http.ResponseWriter, r *http.Request, n *Node) error {
 	if err := s.room(); err != nil {
 		return err
 	}
-	ins, release, err := s.readEvents(w, r)
+	write, single, release, err := s.readWrite(w, r, n)
 	if err != nil {
 		return err
 	}
 	defer release()
-	who := principal(r.Context())
-	for i := range ins {
-		if d := &ins[i].Draft; !who.Covers(d.Stream, d.Kind) {
-			return problem(http.StatusForbidden, "scope", fmt.Sprintf("token %s does not cover stream %q, kind %q", who.Name, clip(d.Stream), clip(d.Kind)))
-		}
-	}
-	write, err := n.write(r.Context(), ins, r.Header[headerExpected])
-	if err != nil {
-		return err
-	}
 	receipt, err := n.Journal.Append(r.Context(), write)
 	if err != nil {
 		return err
 	}
 	s.warnSecrets(receipt)
-	return answerAppended(w, len(ins) == 1, receipt)
+	return answerAppended(w, single, receipt)
+}
+
+// readWrite reads what a request asks to append, if its token may. release is
+// that of readEvents.
+func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, n *Node) (write journal.Write, single bool, release func(), err error) {
+	ins, release, err := s.readEvents(w, r)
+	if err != nil {
+		return write, false, nil, err
+	}
+	who := principal(r.Context())
+	for i := range ins {
+		if d := &ins[i].Draft; err == nil && !who.Covers(d.Stream, d.Kind) {
+			err = problem(http.StatusForbidden, "scope", fmt.Sprintf("token %s does not cover stream %q, kind %q", who.Name, clip(d.Stream), clip(d.Kind)))
+		}
+	}
+	if err == nil {
+		write, err = n.write(r.Context(), ins, r.Header[headerExpected])
+	}
+	if err != nil {
+		release()
+		return write, false, nil, err
+	}
+	return write, len(ins) == 1, release, nil
 }
 
 // readEvents reads what a request brings. What it holds of the node's memory

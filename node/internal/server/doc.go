@@ -21,6 +21,15 @@
 //   - A reader of the stream sees every event after its cursor once and in
 //     order, also when it comes back (TestStreamResumes). One that is too slow
 //     is told where it stands and let go, and holds nobody up (TestSlowReader).
+//   - Causal questions are answered as by package causal, in pages of any size
+//     (TestCausalQueries). Heads and proofs are checked with the public key alone
+//     (TestProofsOverHTTP).
+//   - A worker's events and its acknowledgement are one write, and the request
+//     can be sent again when its answer was lost (TestCommitOverHTTP). What a
+//     consumer's filter may select its token must cover
+//     (TestConsumersHoldTokensToPatterns).
+//   - Every route is described, but for that of command lines and the metrics
+//     (TestEveryRouteIsDescribed).
 //   - The log names events whose payload seems to hold a secret, and shows no
 //     payload (TestSecretsAreWarnedAbout).
 //   - While the disk is nearly full, appends are refused with 507 and reads go

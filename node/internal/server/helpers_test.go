@@ -12,27 +12,33 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/journal/consumer"
 	"github.com/tokaworks/toka/node/internal/server"
 	"github.com/tokaworks/toka/node/internal/server/auth"
+	"github.com/tokaworks/toka/supervisor"
 )
 
 // running is a served journal in memory.
 type running struct {
-	t       testing.TB
-	j       *journal.Journal
-	sys     *actors.System
-	s       *server.Server
-	tokens  *auth.Tokens
-	url     string
-	options server.Options
-	bearer  string // sent with every request, if not empty
-	done    bool
+	t         testing.TB
+	j         *journal.Journal
+	sys       *actors.System
+	consumers *consumer.Set
+	clerk     *clerk
+	spawn     func() error // the clerk
+	s         *server.Server
+	tokens    *auth.Tokens
+	url       string
+	options   server.Options
+	bearer    string // sent with every request, if not empty
+	done      bool
 }
 
 // token makes a token.
@@ -58,8 +64,10 @@ func start(t testing.TB, o server.Options) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry := actors.NewRegistry(light)
-	sys, err := actors.Start(j, registry, actors.Options{})
+	c := &clerk{}
+	b := c.behaviour()
+	registry := actors.NewRegistry(light, b)
+	sys, err := actors.Start(j, registry, actors.Options{Supervision: supervisor.Policy{MaxAttempts: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +91,13 @@ func start(t testing.TB, o server.Options) *running {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	o.Describe = func(e events.Event) any { return map[string]any{"id": e.ID, "position": e.Position} }
-	r := &running{t: t, j: j, sys: sys, s: server.New(o), tokens: o.Tokens, options: o}
+	set, err := consumer.Open(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{t: t, j: j, clerk: c, spawn: func() error { return b.Spawn(sys, "clerk") }, sys: sys, consumers: set, s: server.New(o), tokens: o.Tokens, options: o}
 	r.url = "http://" + r.listen().String()
-	r.s.Ready(server.Node{Journal: j, System: sys, Registry: registry})
+	r.s.Ready(server.Node{Journal: j, System: sys, Registry: registry, Consumers: set})
 	t.Cleanup(r.stop)
 	return r
 }
@@ -111,7 +123,7 @@ func (r *running) stop() {
 	r.done = true
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := errors.Join(r.s.Shutdown(ctx), r.sys.Stop(ctx), r.j.Close()); err != nil {
+	if err := errors.Join(r.s.Shutdown(ctx), r.sys.Stop(ctx), r.consumers.Close(), r.j.Close()); err != nil {
 		r.t.Error(err)
 	}
 }
@@ -268,3 +280,15 @@ var (
 	turn   = events.NewType[Turn]("light.turn", 1)
 	turned = events.NewType[Turned]("light.turned", 1)
 )
+
+// clerk is an agent that fails on every event of work until it is mended.
+type clerk struct{ mended atomic.Bool }
+
+func (c *clerk) behaviour() *actors.Agent[struct{}] {
+	return actors.NewAgent("clerk", 1, "work.*", func(t *actors.Turn, _ events.Event) error {
+		if !c.mended.Load() {
+			return errors.New("no ink")
+		}
+		return actors.Emit(t, turned, Turned{1})
+	})
+}

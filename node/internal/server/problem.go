@@ -17,6 +17,7 @@ import (
 	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/internal/cloudevents"
 	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/journal/consumer"
 )
 
 // Problem is an error as clients get it (RFC 9457). Code is stable; Detail is
@@ -94,6 +95,10 @@ func asProblem(err error) *Problem {
 		{journal.ErrWrongVersion, http.StatusPreconditionFailed, "wrong-version"},
 		{journal.ErrCursor, http.StatusGone, "cursor"},
 		{journal.ErrNotFound, http.StatusNotFound, "not-found"},
+		{consumer.ErrNotFound, http.StatusNotFound, "not-found"},
+		{consumer.ErrExists, http.StatusConflict, "exists"},
+		{consumer.ErrNotInFlight, http.StatusConflict, "not-in-flight"},
+		{actors.ErrNotParked, http.StatusConflict, "not-parked"},
 		{journal.ErrAmbiguous, http.StatusConflict, "ambiguous"},
 		{journal.ErrOutcomeUnknown, http.StatusGatewayTimeout, "outcome-unknown"},
 		{cloudevents.ErrLineTooLong, http.StatusRequestEntityTooLarge, "too-large"},
@@ -121,6 +126,8 @@ func asProblem(err error) *Problem {
 		if e.Field == "line" {
 			return problem(http.StatusBadRequest, "malformed", e.Reason)
 		}
+	}
+	if errors.Is(err, events.ErrInvalid) {
 		return problem(http.StatusUnprocessableEntity, "invalid", text)
 	}
 	return problem(http.StatusInternalServerError, "internal", text)

@@ -132,10 +132,8 @@ func (s *Server) eventRoutes() {
 		Summary:     "Read events in the order of the journal",
 		Description: "Reads durable events. Go on with after=next; while more is true there is more at once. Polling with the last next sees every event once.",
 		Responses: map[string]*huma.Response{"200": {Description: "Events", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: &huma.Schema{Type: "object", Required: []string{"events", "next", "more"}, Properties: map[string]*huma.Schema{
-				"events": array, "next": {Type: "string", Description: "Cursor to go on after"}, "more": {Type: "boolean"},
-			}}},
-			typeBatch: {Schema: array},
+			"application/json": {Schema: listSchema(array)},
+			typeBatch:          {Schema: array},
 		}}},
 	}, s.list)
 	operation(s, auth.Read, huma.Operation{
@@ -200,15 +198,7 @@ func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error
 		}
 		return out, nil
 	}
-	out.ContentType = "application/json"
-	out.Body = append(append([]byte(`{"events":[`), body...), `],"next":"`...)
-	out.Body = append(append(out.Body, at...), `","more":`...)
-	if more {
-		out.Body = append(out.Body, "true}\n"...)
-	} else {
-		out.Body = append(out.Body, "false}\n"...)
-	}
-	return out, nil
+	return asPage(body, at, more), nil
 }
 
 // again is the query for the next page.
@@ -242,12 +232,9 @@ type idInput struct {
 }
 
 func (s *Server) one(ctx context.Context, n *Node, in *idInput) (*page, error) {
-	e, err := s.opts.Find(ctx, n.Journal, in.ID)
+	e, err := s.visible(ctx, n, in.ID)
 	if err != nil {
 		return nil, err
-	}
-	if who := principal(ctx); !who.Covers(e.Stream, e.Kind) {
-		return nil, problem(http.StatusNotFound, "not-found", "there is no such event, or the token does not cover it")
 	}
 	out := &page{Cursor: cursor(&e)}
 	if strings.Contains(in.Accept, "application/json") {

@@ -22,6 +22,8 @@ import (
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/journal/consumer"
+	"github.com/tokaworks/toka/journal/merkle"
 	"github.com/tokaworks/toka/node/internal/server/auth"
 )
 
@@ -53,6 +55,9 @@ type Options struct {
 	// scope each needs; on the socket all may.
 	Allowed func(args []string) (auth.Scope, bool)
 
+	// Key signs heads. Nil: they are not signed.
+	Key *merkle.Key
+
 	// Space returns how much room is left below the journal, and how much is
 	// kept free. Default: there is always room.
 	Space func() (free, keep uint64)
@@ -77,9 +82,10 @@ type Options struct {
 
 // Node is what a server shows: set when the journal is open.
 type Node struct {
-	Journal  *journal.Journal
-	System   *actors.System
-	Registry *actors.Registry
+	Journal   *journal.Journal
+	System    *actors.System
+	Registry  *actors.Registry
+	Consumers *consumer.Set
 }
 
 // Server answers requests. It serves from the start and says that it is not
@@ -178,6 +184,10 @@ func (s *Server) routes() {
 	s.eventRoutes()
 	s.liveRoutes()
 	s.agentRoutes()
+	s.causalRoutes()
+	s.parkedRoutes()
+	s.consumerRoutes()
+	s.proofRoutes()
 	s.jobRoutes()
 	s.commandRoutes()
 	// What ownProblem makes of the library's own errors.

@@ -1,0 +1,279 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/journal/consumer"
+	"github.com/tokaworks/toka/node/internal/server/auth"
+)
+
+// maxWait is how long a fetch may wait: less than the server gives a request.
+const maxWait = 20 * time.Second
+
+// ConsumerInfo is a consumer as programs read it.
+type ConsumerInfo struct {
+	Name        string     `json:"name"`
+	Position    uint64     `json:"position" doc:"Everything selected up to here was delivered"`
+	Lag         uint64     `json:"lag" doc:"Durable events after it, selected or not"`
+	Open        int        `json:"open" doc:"Deliveries that are not settled"`
+	Due         int        `json:"due" doc:"Of these, those that come again at the next fetch"`
+	Stream      string     `json:"stream,omitempty"`
+	Agent       string     `json:"agent,omitempty"`
+	Kinds       []string   `json:"kinds,omitempty"`
+	Correlation string     `json:"correlation,omitempty"`
+	After       uint64     `json:"after,omitempty"`
+	Since       *time.Time `json:"since,omitempty"`
+	AckWait     string     `json:"ack_wait"`
+	MaxInFlight int        `json:"max_in_flight"`
+	MaxDeliver  int        `json:"max_deliver"`
+	Backoff     []string   `json:"backoff"`
+}
+
+// DescribeConsumer returns a consumer as programs read it.
+func DescribeConsumer(i consumer.Info) ConsumerInfo {
+	q := i.Config.Query
+	out := ConsumerInfo{
+		Name: i.Config.Name, Position: i.Position, Lag: i.Lag, Open: i.Open, Due: i.Due,
+		Stream: q.Stream, Agent: q.Agent, Correlation: q.Correlation, After: q.After,
+		AckWait: i.Config.AckWait.String(), MaxInFlight: i.Config.MaxInFlight, MaxDeliver: i.Config.MaxDeliver,
+	}
+	for _, p := range q.Kinds {
+		out.Kinds = append(out.Kinds, p.String())
+	}
+	if !q.Since.IsZero() {
+		out.Since = &q.Since
+	}
+	for _, d := range i.Config.Backoff {
+		out.Backoff = append(out.Backoff, d.String())
+	}
+	return out
+}
+
+// ConsumerParked is an event that a consumer has given up, as programs read it.
+type ConsumerParked struct {
+	ID       events.ID `json:"id" doc:"Of the event that says so"`
+	Event    events.ID `json:"event" doc:"The one that could not be dealt with"`
+	Position uint64    `json:"position" doc:"Of that"`
+	Attempts int       `json:"attempts"`
+	Reason   string    `json:"reason"`
+	Recorded time.Time `json:"recorded"`
+}
+
+// DescribeParked returns a parked event as programs read it.
+func DescribeParked(p consumer.Parked) ConsumerParked {
+	return ConsumerParked{p.ID, p.Event.ID, p.Event.Position, p.Attempts, p.Reason, p.At}
+}
+
+type consumerConfig struct {
+	Name        string    `json:"name" minLength:"1" maxLength:"200"`
+	Stream      string    `json:"stream,omitempty" doc:"Only this stream" maxLength:"256"`
+	Agent       string    `json:"agent,omitempty" doc:"Only events of this agent" maxLength:"256"`
+	Kinds       []string  `json:"kinds,omitempty" doc:"Only kinds that one of these matches" maxItems:"64"`
+	Correlation string    `json:"correlation,omitempty" maxLength:"256"`
+	After       string    `json:"after,omitempty" doc:"Begin after this cursor; without it, with the first event of the journal" maxLength:"64"`
+	Since       time.Time `json:"since,omitzero" doc:"Begin with what was recorded at this time"`
+	AckWait     string    `json:"ack_wait,omitempty" doc:"How long a delivery may take before it comes again" example:"30s" maxLength:"32"`
+	MaxInFlight int       `json:"max_in_flight,omitempty" doc:"How many deliveries may be open; 256 if left out" minimum:"0" maximum:"100000"`
+	MaxDeliver  int       `json:"max_deliver,omitempty" doc:"How often an event is delivered before it is parked; 5 if left out" minimum:"0"`
+	Backoff     []string  `json:"backoff,omitempty" doc:"How long a refused delivery waits, by how often it came" maxItems:"64"`
+}
+
+type createInput struct{ Body consumerConfig }
+
+type consumerOutput struct{ Body ConsumerInfo }
+
+type consumersOutput struct {
+	Body struct {
+		Consumers []ConsumerInfo `json:"consumers" doc:"By name"`
+	}
+}
+
+type consumerInput struct {
+	Consumer string `path:"consumer" maxLength:"200"`
+}
+
+type replayInput struct {
+	Consumer string `path:"consumer" maxLength:"200"`
+	Body     struct {
+		IDs []events.ID `json:"ids,omitempty" doc:"As parked lists them; none is all" maxItems:"10000"`
+	}
+}
+
+type countOutput struct {
+	Body struct {
+		Count int `json:"count" doc:"To how many it was done"`
+	}
+}
+
+type consumerParkedOutput struct {
+	Body struct {
+		Parked []ConsumerParked `json:"parked" doc:"In order"`
+	}
+}
+
+func (s *Server) consumerRoutes() {
+	op := func(method, path, id, summary, doc string) huma.Operation {
+		return huma.Operation{Method: method, Path: "/v1/consumers" + path, OperationID: id, Tags: []string{"consumers"}, Summary: summary, Description: doc}
+	}
+	operation(s, auth.Read, op(http.MethodGet, "", "list-consumers", "Durable readers", ""), s.consumers)
+	create := op(http.MethodPost, "", "create-consumer", "Create a durable reader",
+		"It is handed the events that its filter selects, each until it is acknowledged, again after a while where that does not come. "+
+			"What came too often is parked with the reason. If there is one of this name it must be configured alike. "+
+			"A token that patterns limit to streams makes consumers of a single stream or agent.")
+	create.DefaultStatus = http.StatusCreated
+	operation(s, auth.Append, create, s.createConsumer)
+	operation(s, auth.Read, op(http.MethodGet, "/{consumer}", "get-consumer", "Where a consumer stands", ""),
+		func(ctx context.Context, n *Node, in *consumerInput) (*consumerOutput, error) {
+			c, err := consumerOf(ctx, n, in.Consumer)
+			if err != nil {
+				return nil, err
+			}
+			return &consumerOutput{DescribeConsumer(c.Info())}, nil
+		})
+	operation(s, auth.Admin, op(http.MethodDelete, "/{consumer}", "delete-consumer", "Take a consumer away", "What it parked stays in the journal."),
+		func(ctx context.Context, n *Node, in *consumerInput) (*struct{}, error) {
+			if _, err := consumerOf(ctx, n, in.Consumer); err != nil {
+				return nil, err
+			}
+			return nil, n.Consumers.Delete(ctx, in.Consumer)
+		})
+	operation(s, auth.Read, op(http.MethodGet, "/{consumer}/parked", "list-consumer-parked", "What a consumer has given up", ""),
+		func(ctx context.Context, n *Node, in *consumerInput) (*consumerParkedOutput, error) {
+			c, err := consumerOf(ctx, n, in.Consumer)
+			if err != nil {
+				return nil, err
+			}
+			all, err := c.Parked(ctx)
+			var out consumerParkedOutput
+			out.Body.Parked = make([]ConsumerParked, len(all))
+			for i, p := range all {
+				out.Body.Parked[i] = DescribeParked(p)
+			}
+			return &out, err
+		})
+	operation(s, auth.Append, op(http.MethodPost, "/{consumer}/replay", "replay-parked", "Deliver parked events again", "As far as there is room for deliveries in flight."),
+		s.resolved((*consumer.Consumer).Replay))
+	operation(s, auth.Append, op(http.MethodPost, "/{consumer}/drop", "drop-parked", "Take parked events off the list for good", "They stay in the journal."),
+		s.resolved((*consumer.Consumer).Drop))
+	s.workerRoutes()
+}
+
+func (s *Server) consumers(ctx context.Context, n *Node, _ *struct{}) (*consumersOutput, error) {
+	var out consumersOutput
+	out.Body.Consumers = []ConsumerInfo{}
+	for _, c := range n.Consumers.List() {
+		if i := c.Info(); coversFilter(ctx, i.Config.Query) == nil {
+			out.Body.Consumers = append(out.Body.Consumers, DescribeConsumer(i))
+		}
+	}
+	return &out, nil
+}
+
+func (s *Server) createConsumer(ctx context.Context, n *Node, in *createInput) (*consumerOutput, error) {
+	if err := s.room(); err != nil {
+		return nil, err
+	}
+	b := &in.Body
+	f := Filter{Stream: b.Stream, Agent: b.Agent, Kind: b.Kinds, Correlation: b.Correlation, Since: b.Since, After: b.After}
+	config := consumer.Config{Name: b.Name, MaxInFlight: b.MaxInFlight, MaxDeliver: b.MaxDeliver}
+	var err error
+	if config.Query, err = f.query(ctx, n.Journal); err != nil {
+		return nil, err
+	}
+	if err := coversFilter(ctx, config.Query); err != nil {
+		return nil, err
+	}
+	if config.AckWait, err = duration("ack_wait", b.AckWait); err != nil {
+		return nil, err
+	}
+	for _, text := range b.Backoff {
+		d, err := duration("backoff", text)
+		if err != nil {
+			return nil, err
+		}
+		config.Backoff = append(config.Backoff, d)
+	}
+	c, err := n.Consumers.Create(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return &consumerOutput{DescribeConsumer(c.Info())}, nil
+}
+
+// duration reads one as Go writes them; none is 0.
+func duration(field, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, problem(http.StatusUnprocessableEntity, "invalid", field+": give a positive time such as 500ms, 30s or 5m")
+	}
+	return d, nil
+}
+
+// coversFilter asks for a token that covers whatever a filter may select: a
+// consumer hands out and settles all of it.
+func coversFilter(ctx context.Context, q journal.Query) error {
+	who := principal(ctx)
+	if who.Everything() {
+		return nil
+	}
+	for _, name := range []string{q.Stream, q.Agent} {
+		if name != "" && who.EveryKind() && who.CoversStream(name) {
+			return nil
+		}
+	}
+	return problem(http.StatusForbidden, "scope", "token "+who.Name+" does not cover all that the consumer's filter may select")
+}
+
+// consumerOf returns a consumer whose events the token covers.
+func consumerOf(ctx context.Context, n *Node, name string) (*consumer.Consumer, error) {
+	c, err := n.Consumers.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	return c, coversFilter(ctx, c.Info().Config.Query)
+}
+
+// resolved does something to parked events.
+func (s *Server) resolved(f func(*consumer.Consumer, context.Context, ...events.ID) (int, error)) func(context.Context, *Node, *replayInput) (*countOutput, error) {
+	return func(ctx context.Context, n *Node, in *replayInput) (*countOutput, error) {
+		c, err := consumerOf(ctx, n, in.Consumer)
+		if err != nil {
+			return nil, err
+		}
+		var out countOutput
+		out.Body.Count, err = f(c, ctx, in.Body.IDs...)
+		return &out, err
+	}
+}
+
+// fetchWithin waits for deliveries, and gives none where none came in time.
+func fetchWithin(ctx context.Context, c *consumer.Consumer, limit int, wait time.Duration, ending <-chan struct{}) ([]consumer.Delivery, error) {
+	ds, err := c.FetchNow(ctx, limit)
+	if err != nil || len(ds) > 0 || wait == 0 {
+		return ds, err
+	}
+	within, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	go func() {
+		select {
+		case <-ending:
+			cancel()
+		case <-within.Done():
+		}
+	}()
+	ds, err = c.Fetch(within, limit)
+	if err != nil && within.Err() != nil && ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		return nil, nil
+	}
+	return ds, err
+}
