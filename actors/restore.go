@@ -45,7 +45,6 @@ const restoreProgress = 10_000
 type restoring struct {
 	sys    *System
 	actors map[string]*restored // by stream
-	seen   map[string]bool      // streams that were begun from outside
 }
 
 // restored is an actor that is being folded.

@@ -63,13 +63,13 @@ type Event struct {
 type PayloadState uint8
 
 const (
-	// PayloadHere: Payload is what was given, however empty.
+	// PayloadHere says that Payload is what was given, however empty.
 	PayloadHere PayloadState = iota
-	// PayloadPruned: the payload was removed; its digest is all that is left.
+	// PayloadPruned says that the payload was removed; its digest is all that is left.
 	PayloadPruned
-	// PayloadErased: the key that the payload is encrypted with was destroyed.
+	// PayloadErased says that the key that the payload is encrypted with was destroyed.
 	PayloadErased
-	// PayloadSealed: the payload is encrypted with a key that is not here.
+	// PayloadSealed says that the payload is encrypted with a key that is not here.
 	PayloadSealed
 )
 

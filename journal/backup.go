@@ -172,7 +172,7 @@ func VerifyBackup(ctx context.Context, dir string, opts Options, heads []merkle.
 	if s.log, err = s.openEngine(logDir, cache, slog.New(slog.DiscardHandler), func(o *pebble.Options) { o.ReadOnly = true }); err != nil {
 		return Report{}, err
 	}
-	defer s.log.Close()
+	defer func() { _ = s.log.Close() }()
 	e := engines{log: s.log}
 	if err := e.readMeta(dir); err != nil {
 		return Report{}, err

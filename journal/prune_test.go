@@ -291,9 +291,9 @@ func TestErase(t *testing.T) {
 		t.Errorf("nobody was erased: %v", err)
 	}
 	var told int
-	for e := range j.ReadStream(t.Context(), journal.StreamErased, 0) {
-		if told++; e.Kind != journal.KindErased || !strings.Contains(string(e.Payload), `"subject_key":"subject `) {
-			t.Errorf("%+v", e)
+	for e, err := range j.ReadStream(t.Context(), journal.StreamErased, 0) {
+		if told++; err != nil || e.Kind != journal.KindErased || !strings.Contains(string(e.Payload), `"subject_key":"subject `) {
+			t.Errorf("%+v, %v", e, err)
 		}
 	}
 	if told != subjects/2 {

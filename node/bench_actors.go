@@ -375,8 +375,8 @@ func fsyncP50(dir string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(path)
-	defer f.Close()
+	defer func() { _ = os.Remove(path) }()
+	defer func() { _ = f.Close() }()
 	var l latencies
 	for range 50 {
 		if _, err := f.Write(make([]byte, 512)); err != nil {

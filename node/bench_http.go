@@ -249,7 +249,7 @@ func serveBare(o *httpBench, like string) (*benchNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	answer, err := c.exchange(request("application/cloudevents+json", benchEvent(o.connections, 0)))
 	if err != nil {
 		return nil, err

@@ -114,7 +114,7 @@ func (o *httpBench) load(ctx context.Context, addr string, request func(writer, 
 			break
 		}
 		wg.Go(func() {
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			for i, began := 0, time.Now(); began.Before(deadline) && ctx.Err() == nil; i++ {
 				if _, err := c.exchange(request(w, i)); err != nil {
 					cancel(err)
@@ -153,7 +153,7 @@ func (o *httpBench) follow(ctx context.Context, n *benchNode) (*live, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		if _, err := io.WriteString(c, "GET /v1/events/stream?kind="+benchLiveKind+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 			return nil, err
 		}

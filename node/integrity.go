@@ -270,7 +270,7 @@ func (a *app) checkProof(file, kept string, public []string) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		in = f
 	}
 	var p server.Proof

@@ -126,8 +126,7 @@ func TestNoWaitIsToldWhatItMissed(t *testing.T) {
 		}
 		for range 3 {
 			m, err := r.Next(t.Context())
-			var lag *bus.LagError
-			if errors.As(err, &lag) {
+			if lag, ok := errors.AsType[*bus.LagError](err); ok {
 				missed += lag.Missed
 				if lag.Missed == 0 || lag.Next != next+lag.Missed {
 					t.Fatalf("after %d: %v", next-1, err)
@@ -208,7 +207,10 @@ func TestEmissionIsConstant(t *testing.T) {
 		for range receivers {
 			r := receive(t, b, bus.Filter{})
 			wg.Go(func() {
-				for range r.All(t.Context()) {
+				for _, err := range r.All(t.Context()) {
+					if err != nil && !errors.Is(err, bus.ErrClosed) && t.Context().Err() == nil {
+						t.Errorf("receive: %v", err)
+					}
 				}
 			})
 		}

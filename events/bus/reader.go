@@ -50,7 +50,7 @@ func (r *reader) Close() {
 // Next implements Receiver.
 func (r *reader) Next(ctx context.Context) (Message, error) {
 	for {
-		if err := r.stopped(ctx.Done(), ctx); err != nil {
+		if err := r.stopped(ctx, ctx.Done()); err != nil {
 			return Message{}, err
 		}
 		if r.at < r.n {
@@ -69,7 +69,7 @@ func (r *reader) All(ctx context.Context) iter.Seq2[Message, error] {
 		done := ctx.Done()
 		for {
 			for r.at < r.n {
-				if err := r.stopped(done, ctx); err != nil {
+				if err := r.stopped(ctx, done); err != nil {
 					yield(Message{}, err)
 					return
 				}
@@ -89,7 +89,7 @@ func (r *reader) All(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-func (r *reader) stopped(done <-chan struct{}, ctx context.Context) error {
+func (r *reader) stopped(ctx context.Context, done <-chan struct{}) error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
@@ -105,7 +105,7 @@ func (r *reader) stopped(done <-chan struct{}, ctx context.Context) error {
 func (r *reader) fill(ctx context.Context) error {
 	done := ctx.Done()
 	for idle := 0; ; {
-		if err := r.stopped(done, ctx); err != nil {
+		if err := r.stopped(ctx, done); err != nil {
 			return err
 		}
 		moved, err := r.copy()
