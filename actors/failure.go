@@ -39,6 +39,7 @@ func (c *cell) fail(m *message, reason, trace string) {
 func (c *cell) carryOut(m *message, d supervisor.Directive, reason, trace string) {
 	now := c.sys.now()
 	c.restarts.Add(1)
+	c.sys.restarts.Add(1)
 	c.lastFailure.Store(&reason)
 	c.sys.log.Warn("agent failed", "agent", c.name, "message", m.name(), "reason", reason, "action", d.Action.String(), "after", d.After)
 

@@ -102,6 +102,7 @@ type System struct {
 	over     bool          // nothing is started any more
 	ended    chan struct{} // closed when Stop is done
 
+	restarts   atomic.Uint64
 	unfinished atomic.Int64
 	counts     func(int) // busy, for the mailboxes
 	stirMu     sync.Mutex
@@ -472,6 +473,10 @@ func (s *System) Agents() []Info {
 	}
 	return out
 }
+
+// Restarts returns how many failures there were since Start, of all actors, also
+// those that are not live any more.
+func (s *System) Restarts() uint64 { return s.restarts.Load() }
 
 // Stop ends the system: no new messages are taken, what was taken is handled
 // and made durable with all that it leads to, and each actor stores the digest

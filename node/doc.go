@@ -32,6 +32,7 @@
 //     where other machines reach it without TLS and tokens (TestRunRefuses).
 //   - A node that is killed under load has lost nothing that it acknowledged, nor
 //     anything that a reader saw (TestKilledUnderLoad).
+//   - The numbers of a node are served to Prometheus (TestMetrics).
 //   - While a node holds a journal, every other command on the directory runs
 //     there, or is refused by a word that names the node (TestHeldStore).
 //   - Following a node shows every event once, also over connections that are cut

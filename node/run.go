@@ -19,6 +19,7 @@ import (
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/consumer"
+	"github.com/tokaworks/toka/node/internal/metrics"
 	"github.com/tokaworks/toka/node/internal/server"
 	"github.com/tokaworks/toka/node/internal/server/auth"
 )
@@ -139,14 +140,16 @@ func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 		return &exit{ExitRefused, fmt.Errorf("listen: %w; another node may serve there, give another --listen", err)}
 	}
 	defer func() { _ = ln.Close() }() // the server has closed it, unless it never ran
+	numbers := metrics.New(versionNow().Version)
 	s := server.New(server.Options{
 		Version: versionNow().Version, Logger: log, Tokens: tokens,
 		NeedToken: beyond && !f.insecure, Hosts: f.hosts, TLS: config,
 		Find: find, Describe: func(e events.Event) any { return toJSON(e) },
 		Command: a.serveCommand(tokens), Allowed: a.networkScope, Key: key,
+		Metrics: numbers.Handler(), OnRequest: numbers.Request,
 		Space: a.space(level, f.keepFree<<20), RatePerToken: f.rate,
 	})
-	n := &node{a: a, f: f, log: log, server: s, failed: make(chan error, 4)}
+	n := &node{a: a, f: f, log: log, server: s, numbers: numbers, failed: make(chan error, 4)}
 	n.serve(ln, false)
 	err = n.run(ctx, level)
 	// Whatever the reason to stop, the requests that came in are answered.
@@ -170,11 +173,12 @@ func (f *runFlags) beyondLoopback() (bool, error) {
 
 // node is a run of the command.
 type node struct {
-	a      *app
-	f      *runFlags
-	log    *slog.Logger
-	server *server.Server
-	failed chan error // a listener ended
+	a       *app
+	f       *runFlags
+	log     *slog.Logger
+	server  *server.Server
+	numbers *metrics.Metrics
+	failed  chan error // a listener ended
 
 	journal   *journal.Journal
 	system    *actors.System
@@ -206,7 +210,7 @@ func (n *node) url(ln net.Listener) string {
 // run serves until ctx ends or something fails.
 func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 	start := time.Now()
-	if n.journal, err = n.a.open(journal.Options{Level: level, Logger: n.log}); err != nil {
+	if n.journal, err = n.a.open(journal.Options{Level: level, Logger: n.log, OnCommit: n.numbers.Commit}); err != nil {
 		return err
 	}
 	if level != journal.LevelMemory {
@@ -225,6 +229,13 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 	if n.consumers, err = consumer.Open(n.journal); err != nil {
 		return err
 	}
+	n.numbers.Attach(metrics.Source{
+		Journal: n.journal, System: n.system, Consumers: n.consumers, Readers: n.server.Readers, Lag: n.server.Lag,
+		Space: func() (free, keep uint64, ok bool) {
+			free, err := freeBytes(n.a.data)
+			return free, n.f.keepFree << 20, err == nil && level != journal.LevelMemory
+		},
+	})
 	n.server.Ready(server.Node{Journal: n.journal, System: n.system, Registry: n.a.registry, Consumers: n.consumers})
 	n.log.Info("the node is ready", "data", n.a.data, "position", n.journal.Position(), "agents", len(n.system.Agents()),
 		"durability", level.String(), "took", time.Since(start).Round(time.Millisecond).String())

@@ -30,6 +30,7 @@ const (
 	pflag       = "github.com/spf13/pflag"
 	gonum       = "gonum.org/v1/gonum"
 	pebble      = "github.com/cockroachdb/pebble/v2"
+	prometheus  = "github.com/prometheus/client_golang"
 	progressbar = "github.com/schollz/progressbar/v3"
 	protoactor  = "github.com/asynkron/protoactor-go"
 	tint        = "github.com/lmittmann/tint"
@@ -71,8 +72,9 @@ var table = []row{
 	{"simulations", []string{"internal/authority", "internal/disk", "internal/disk/disktest", "events", "intent", "intent/cluster", "supervisor", "journal", "actors"}, nil},
 	{"node/internal/shop", []string{"events", "actors"}, nil},
 	{"node/internal/server/auth", []string{"events"}, nil},
+	{"node/internal/metrics", []string{"events", "journal", "journal/consumer", "actors"}, []string{prometheus}},
 	{"node/internal/server", []string{"node/internal/server/auth", "internal/cloudevents", "events", "intent", "journal", "journal/merkle", "journal/causal", "journal/consumer", "actors"}, []string{huma}},
-	{"node", []string{"node/internal/shop", "node/internal/server", "node/internal/server/auth", "internal/cloudevents", "internal/yardstick", "internal/yardstick/bare", "internal/kernel", "internal/nearest", "internal/quality", "events", "events/bus", "intent", "intent/cluster", "supervisor", "internal/disk", "journal/merkle", "journal", "journal/bundle", "journal/causal", "journal/consumer", "actors", "simulations"}, []string{cobra, gonum, pflag, progressbar, tint}},
+	{"node", []string{"node/internal/shop", "node/internal/server", "node/internal/server/auth", "node/internal/metrics", "internal/cloudevents", "internal/yardstick", "internal/yardstick/bare", "internal/kernel", "internal/nearest", "internal/quality", "events", "events/bus", "intent", "intent/cluster", "supervisor", "internal/disk", "journal/merkle", "journal", "journal/bundle", "journal/causal", "journal/consumer", "actors", "simulations"}, []string{cobra, gonum, pflag, progressbar, tint}},
 	{"cmd/toka-node", []string{"actors", "node"}, nil},
 	{"journal/eventbus", []string{"events", "events/bus", "journal"}, nil},
 	{"legacy", []string{"events", "events/bus", "journal", "journal/eventbus"}, []string{"github.com/zeebo/blake3"}},

@@ -94,6 +94,9 @@ func (s *Server) scopeOf(mux *http.ServeMux, r *http.Request) (auth.Scope, bool)
 	}
 	_, pattern := mux.Handler(r)
 	scope, ok := s.need[pattern]
+	if ok {
+		r.Pattern = pattern // for who counts
+	}
 	return scope, ok
 }
 

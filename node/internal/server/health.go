@@ -37,6 +37,7 @@ func (s *Server) healthRoutes() {
 	}
 	s.api.OpenAPI().AddOperation(op("/livez", "live", "Whether the process answers"))
 	s.api.OpenAPI().AddOperation(op("/readyz", "ready", "Whether the node answers requests, and how far it is"))
+	s.metricsRoute()
 	operation(s, auth.Read, huma.Operation{
 		Method: http.MethodGet, Path: "/v1/stats", OperationID: "get-stats", Tags: []string{"health"}, Summary: "Counts as of the last durable event",
 	}, func(_ context.Context, n *Node, _ *struct{}) (*statsOutput, error) {

@@ -91,6 +91,9 @@ func start(t testing.TB, o server.Options) *running {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	o.Describe = func(e events.Event) any { return map[string]any{"id": e.ID, "position": e.Position} }
+	if o.Metrics == nil {
+		o.Metrics = http.NotFoundHandler()
+	}
 	set, err := consumer.Open(j)
 	if err != nil {
 		t.Fatal(err)

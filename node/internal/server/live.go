@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -90,8 +91,9 @@ func (s *Server) live(ctx context.Context, n *Node, in *liveInput) (*huma.Stream
 			s: s, j: n.Journal, r: r, w: w, rc: http.NewResponseController(w),
 			sel: selection{q, principal(ctx), in.As == "record"}, position: q.After, gap: in.Gap, left: in.Limit, endless: in.Limit == 0,
 		}
-		s.counters.streams.Add(1)
-		defer s.counters.streams.Add(-1)
+		l.came.Store(l.position)
+		s.counters.join(l)
+		defer s.counters.leave(l)
 		l.run(r.Context())
 	}}, nil
 }
@@ -109,6 +111,7 @@ type reader struct {
 	gap      uint64
 	left     int // events to send, unless endless
 	endless  bool
+	came     atomic.Uint64 // position, for who looks from outside
 	buf      []byte
 	frames   [][]byte
 }
@@ -162,6 +165,7 @@ func (l *reader) follow(ctx context.Context, hub *hub) error {
 		if end := l.j.Position(); l.gap > 0 && end > l.position && end-l.position > l.gap {
 			from := l.position
 			l.position = end
+			l.came.Store(end)
 			text := l.named("toka.gap", map[string]any{"after": l.at(from), "until": l.at(end)})
 			if err := l.write([]byte(text)); err != nil {
 				return err
@@ -298,6 +302,7 @@ func (l *reader) sent(err error, n int, next uint64) error {
 		return err
 	}
 	l.position = next
+	l.came.Store(next)
 	l.left -= n
 	if !l.endless && l.left <= 0 {
 		return errLimit

@@ -62,6 +62,13 @@ type Options struct {
 	// kept free. Default: there is always room.
 	Space func() (free, keep uint64)
 
+	// Metrics answers who asks for numbers. Default: there are none.
+	Metrics http.Handler
+
+	// OnRequest is called after each request with the route that it was for,
+	// empty if there is none. It must be quick.
+	OnRequest func(route string, status int, took time.Duration)
+
 	// RatePerToken bounds requests a second of one token, or of one address
 	// without a token. Default 0: no bound.
 	RatePerToken float64
@@ -343,6 +350,3 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Routes returns what each route needs; public ones need nothing.
 func (s *Server) Routes() map[string]auth.Scope { return maps.Clone(s.need) }
-
-// Readers returns how many follow now.
-func (s *Server) Readers() int { return int(s.counters.streams.Load()) }
