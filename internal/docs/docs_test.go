@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,15 +128,25 @@ func TestFirstProgramIsShort(t *testing.T) {
 	}
 }
 
-// TestCommands runs every command line of the documents, in order, each
-// document in a directory of its own.
-func TestCommands(t *testing.T) {
+// script is the document whose sh blocks are one script.
+const script = root + "/docs/http.md"
+
+// built returns the program.
+func built(t *testing.T) string {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "toka-node")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "./cmd/toka-node")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	return bin
+}
+
+// TestCommands runs every command line of the documents, in order, each
+// document in a directory of its own.
+func TestCommands(t *testing.T) {
+	bin := built(t)
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +157,9 @@ func TestCommands(t *testing.T) {
 	}
 	dirs := map[string]string{}
 	for _, b := range blocks(t, "sh") {
+		if b.file == script {
+			continue
+		}
 		dir, ok := dirs[b.file]
 		if !ok {
 			dir = t.TempDir()
@@ -172,5 +186,52 @@ func TestCommands(t *testing.T) {
 				t.Errorf("%s: %q: this test runs toka-node and knows make", b.file, line)
 			}
 		}
+	}
+}
+
+// TestHTTPScript runs the blocks of the document about HTTP as the script that
+// it says they are, with a node at a free port. Every request has to succeed.
+func TestHTTPScript(t *testing.T) {
+	for _, program := range []string{"sh", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	const address = "127.0.0.1:7171"
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A script that fails ends its node too.
+	text := `set -eux
+node=
+trap 'test -z "$node" || kill "$node" 2>/dev/null || :' EXIT
+`
+	for _, b := range blocks(t, "sh") {
+		if b.file == script {
+			text += b.text
+		}
+	}
+	if n := strings.Count(text, address); n != 2 {
+		t.Fatalf("%s is there %d times; the node and its clients need it once each", address, n)
+	}
+	bin, dir := built(t), t.TempDir()
+	cmd := exec.Command("sh", "-c", strings.ReplaceAll(text, address, free))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"), "http_proxy=", "no_proxy=*")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		log, _ := os.ReadFile(filepath.Join(dir, "node.log"))
+		t.Fatalf("%v\n%s\nthe node:\n%s", err, out, log)
+	}
+	// The node has stopped, and left what the script is about.
+	list := exec.Command(bin, "log", "-o", "json", "--data", filepath.Join(dir, "data"))
+	log, err := list.Output()
+	if n := strings.Count(string(log), "\n"); err != nil || n != 3 {
+		t.Errorf("the journal has %d events, %v:\n%s", n, err, log)
 	}
 }
