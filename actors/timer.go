@@ -195,6 +195,13 @@ func (ts *timers) noteOne(e *events.Event) {
 	}
 }
 
+// Timers returns how many timers are set and have not fired.
+func (s *System) Timers() int {
+	s.timers.mu.Lock()
+	defer s.timers.mu.Unlock()
+	return len(s.timers.byID)
+}
+
 // drop forgets a timer that is open; ts.mu is held.
 func (ts *timers) drop(t *timer) {
 	delete(ts.byID, t.set.ID)

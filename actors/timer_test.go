@@ -63,6 +63,9 @@ func TestTimerFiresOnce(t *testing.T) {
 		place(t, sys, "o2")
 		place(t, sys, "o3")
 		settle(t, sys)
+		if n := sys.Timers(); n != 6 { // of two agents
+			t.Errorf("%d timers are set", n)
+		}
 		place(t, sys, "cancel o3")
 		place(t, sys, "cancel nothing")
 		settle(t, sys)
@@ -84,6 +87,9 @@ func TestTimerFiresOnce(t *testing.T) {
 		settle(t, sys)
 		if got, want := notes(t, j, "r"), []string{"o1 at " + at(time.Hour), "o2 at " + at(2*time.Hour)}; !slices.Equal(got, want) {
 			t.Errorf("notes are %v, want %v", got, want)
+		}
+		if n := sys.Timers(); n != 0 {
+			t.Errorf("%d timers are set", n)
 		}
 		if got := notes(t, j, "hears nothing of it"); len(got) != 2 {
 			t.Errorf("the other's timers: %v", got)

@@ -26,13 +26,17 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run a small shop of agents and show what they journal",
 		Long: `Runs a small shop: orders, a stock and payments are resources that answer
-commands; a clerk, a courier and a bookkeeper are agents that react to events.
+commands; a clerk, a courier, a bookkeeper and a postman are agents that react
+to events, and a supervisor keeps them alive.
 Each event is shown as it becomes durable: position, short digest, agent, kind,
 and the short digests of the events that caused it.
 
 Not all goes well: one order is larger than the stock, one dearer than anybody
 may pay, the courier crashes on some roads and is restarted, and one address
-crashes it each time, so that this message is parked.
+crashes it each time, so that this message is parked. Letters of thanks are an
+effect on the world outside: it happens once, and its result is journaled. The
+post is closed now and then, and then it is tried again. A timer says when the
+copy is put away.
 
 Without --data everything is in memory and gone at the end. With it the journal
 is on disk, synced, and another run goes on where the last one ended. With
@@ -152,10 +156,11 @@ func (a *app) runDemo(ctx context.Context, j *journal.Journal, p *demoPrinter, n
 // they come to about n events. It returns how many it placed.
 func openShop(ctx context.Context, sys *actors.System, first uint64, n int) (int, error) {
 	var r road
-	err := errors.Join(
-		shop.Clerk.Spawn(sys, "clerk"),
-		shop.NewCourier(r.drive).Spawn(sys, "courier"),
-		shop.Bookkeeper.Spawn(sys, "bookkeeper"))
+	var p post
+	courier, postman := shop.NewCourier(r.drive), shop.NewPostman(p.send, keepLetters)
+	_, err := sys.Supervise(actors.Tree{Name: "shop", Children: []actors.ChildSpec{
+		shop.Clerk.Child("clerk"), courier.Child("courier"), shop.Bookkeeper.Child("bookkeeper"), postman.Child("postman"),
+	}})
 	if err != nil {
 		return 0, err
 	}
@@ -185,7 +190,41 @@ func openShop(ctx context.Context, sys *actors.System, first uint64, n int) (int
 			}
 		}
 	}
+	if err := sys.Settle(ctx); err != nil {
+		return len(orders), err
+	}
+	// The copies of the last letters are still to be put away.
+	for late := time.Now().Add(settleWithin); sys.Timers() > 0 && time.Now().Before(late); {
+		select {
+		case <-time.After(keepLetters / 4):
+		case <-ctx.Done():
+			return len(orders), ctx.Err()
+		}
+	}
 	return len(orders), sys.Settle(ctx)
+}
+
+// keepLetters is how long the postman keeps the copy of a letter.
+const keepLetters = 20 * time.Millisecond
+
+// post is closed when the 2nd, 4th, 8th … letter is brought, and open when that
+// is tried again.
+type post struct {
+	mu      sync.Mutex
+	letters int
+}
+
+func (p *post) send(_ context.Context, call actors.EffectCall) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if call.Attempt > 1 {
+		return call.Key.Short(), nil
+	}
+	p.letters++
+	if n := p.letters; n > 1 && n&(n-1) == 0 {
+		return "", errors.New("the post is closed")
+	}
+	return call.Key.Short(), nil
 }
 
 // planDemo returns orders that come to about n events in all.
@@ -196,12 +235,12 @@ func planDemo(n int) []shop.PlaceOrder {
 		order  shop.PlaceOrder
 		events int
 	}{
-		{shop.PlaceOrder{Customer: "ada", Address: "1 Analytical Row, Marylebone", Item: "teapot", Quantity: 2}, 11},
-		{shop.PlaceOrder{Customer: "grace", Address: "7 Compiler Court, Arlington", Item: "lamp", Quantity: 1}, 11},
+		{shop.PlaceOrder{Customer: "ada", Address: "1 Analytical Row, Marylebone", Item: "teapot", Quantity: 2}, 16},
+		{shop.PlaceOrder{Customer: "grace", Address: "7 Compiler Court, Arlington", Item: "lamp", Quantity: 1}, 16},
 		// More than there ever is.
 		{shop.PlaceOrder{Customer: "alan", Address: "9 Tape Lane, Wilmslow", Item: "teapot", Quantity: 1_000_000_000}, 6},
 		// The first of these has no town.
-		{shop.PlaceOrder{Customer: "barbara", Address: "3 Abstraction Avenue, Cambridge", Item: "lamp", Quantity: 1}, 11},
+		{shop.PlaceOrder{Customer: "barbara", Address: "3 Abstraction Avenue, Cambridge", Item: "lamp", Quantity: 1}, 16},
 		// Above the limit of a payment.
 		{shop.PlaceOrder{Customer: "niklaus", Address: "12 Module Mews, Winterthur", Item: "piano", Quantity: 1}, 10},
 	}

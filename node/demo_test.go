@@ -83,6 +83,11 @@ func (s *shown) consistent(t *testing.T, first uint64) {
 	if n := count["order.placed"]; n != sum.Orders || count["order.confirmed"]+count["order.cancelled"] != n {
 		t.Errorf("%d orders: %v", sum.Orders, count)
 	}
+	// Each letter is an effect that happened once, and its timer fires.
+	if n := count["parcel.delivered"]; count["letter.sent"] != n || count["toka.effect.done"] != n || count["toka.timer.set"] != n ||
+		first == 0 && (count["letter.due"] != n || count["letter.filed"] != n) {
+		t.Errorf("not every letter was sent and filed: %v", count)
+	}
 	if count["parcel.delivered"] != count["book.closed"] || count["parcel.delivered"]+sum.Parked != count["order.confirmed"] {
 		t.Errorf("not everything was delivered: %v", count)
 	}

@@ -70,7 +70,7 @@ var table = []row{
 	{"actors", []string{"events", "supervisor", "internal/authority", "journal"}, []string{protoactor}},
 	{"actors/actorstest", []string{"events", "supervisor", "journal", "actors"}, nil},
 	{"simulations", []string{"internal/authority", "internal/disk", "internal/disk/disktest", "events", "intent", "intent/cluster", "supervisor", "journal", "actors"}, nil},
-	{"node/internal/shop", []string{"events", "actors"}, nil},
+	{"node/internal/shop", []string{"events", "supervisor", "actors"}, nil},
 	{"node/internal/server/auth", []string{"events"}, nil},
 	{"node/internal/metrics", []string{"events", "journal", "journal/consumer", "actors"}, []string{prometheus}},
 	{"node/internal/server", []string{"node/internal/server/auth", "internal/cloudevents", "events", "intent", "journal", "journal/merkle", "journal/causal", "journal/consumer", "actors"}, []string{huma}},

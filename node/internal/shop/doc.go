@@ -6,7 +6,9 @@
 //	stock.reserved    -> the clerk asks for the payment
 //	payment.taken     -> the clerk confirms the order, the bookkeeper enters it
 //	order.confirmed   -> the courier delivers the parcel
-//	parcel.delivered  -> the bookkeeper closes the entry
+//	parcel.delivered  -> the bookkeeper closes the entry, the postman has a
+//	                     letter sent and sets a timer
+//	letter.due        -> the postman puts the copy away
 //
 // and where something is wanting
 //
@@ -14,8 +16,9 @@
 //	payment.declined  -> the clerk cancels the order and gives the goods back
 //
 // [Orders], [Stock] and [Payments] are resources: they answer commands, and
-// nobody else changes what is theirs. The [Clerk], the courier ([NewCourier])
-// and the [Bookkeeper] are agents: they react to what happened.
+// nobody else changes what is theirs. The [Clerk], the courier ([NewCourier]),
+// the [Bookkeeper] and the postman ([NewPostman]) are agents: they react to what
+// happened.
 //
 // # Guarantees
 //
@@ -40,6 +43,7 @@ func Behaviours() map[string]actors.Behaviour {
 		"demo.clerk/1":      Clerk,
 		"demo.courier/1":    NewCourier(func(string) {}),
 		"demo.bookkeeper/1": Bookkeeper,
+		"demo.postman/1":    NewPostman(nil, 0), // a replay calls no effect
 	}
 }
 
