@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/merkle"
+	"github.com/tokaworks/toka/node/internal/server/auth"
 )
 
 // headFlags are the heads that something is held against.
@@ -45,7 +46,8 @@ func (a *app) backupCommand() *cobra.Command {
 		Use:   "backup DIR",
 		Short: "Write a backup of the journal to a new directory",
 		Long: `Writes a backup to a new directory, also while the journal is written to: all
-events, and all that cannot be derived from them. What is derived is left out.
+events, and all that cannot be derived from them, the tokens of the node included.
+What is derived is left out.
 On the same file system tables are linked, not copied: to survive the disk, copy
 the directory to another one.`,
 		Example: lines(
@@ -55,6 +57,13 @@ the directory to another one.`,
 		RunE: func(c *cobra.Command, dirs []string) error {
 			return a.read(func(j *journal.Journal) error {
 				b, err := j.Backup(c.Context(), dirs[0])
+				if err != nil {
+					return err
+				}
+				tokens, err := a.tokens()
+				if err == nil {
+					err = tokens.CopyTo(dirs[0])
+				}
 				if err != nil {
 					return err
 				}
@@ -97,6 +106,9 @@ anything is wrong.`,
 			if err != nil {
 				return err
 			}
+			if _, err := auth.Open(dirs[0]); err != nil {
+				return &exit{ExitDamage, err}
+			}
 			return a.verified(r)
 		},
 	}
@@ -111,8 +123,10 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use:   "restore",
 		Short: "Go on after a loss: from a backup, or from what is left",
 		Long: `With --from, makes a journal in --data of a backup; the directory must be empty
-or new. With --accept-loss, goes on with a journal that is refused because
-events are missing, from the last one that is there with all before it.
+or new. The tokens of the backup are good again, also those that were revoked
+since: see toka-node token list. With --accept-loss, goes on with a journal that
+is refused because events are missing, from the last one that is there with all
+before it.
 
 Either way a new epoch begins. Cursors up to the place where it begins stay
 valid; those to what was lost are refused from then on.`,
@@ -147,6 +161,9 @@ valid; those to what was lost are refused from then on.`,
 				return nil
 			}
 			r, err := journal.Restore(from, a.data, o)
+			if err == nil {
+				err = restoreTokens(from, a.data)
+			}
 			if err != nil {
 				return &exit{ExitRefused, err}
 			}
@@ -163,4 +180,12 @@ valid; those to what was lost are refused from then on.`,
 	c.Flags().StringVar(&from, "from", "", "directory of the backup")
 	c.Flags().BoolVar(&accept, "accept-loss", false, "go on without what is missing")
 	return a.withData(c)
+}
+
+func restoreTokens(from, to string) error {
+	tokens, err := auth.Open(from)
+	if err != nil {
+		return err
+	}
+	return tokens.CopyTo(to)
 }

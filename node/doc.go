@@ -30,6 +30,9 @@
 //   - A node serves its journal and agents over HTTP, stops with what it took in
 //     hand answered, and goes on where it was (TestRun). It refuses to listen
 //     where other machines reach it without TLS and tokens (TestRunRefuses).
+//   - With a certificate a node speaks TLS 1.3 only, and a client with one of the
+//     operator's authority needs no token (TestTLS). Tokens are part of every
+//     backup (TestTokensAreInBackups).
 //   - A node that is killed under load has lost nothing that it acknowledged, nor
 //     anything that a reader saw (TestKilledUnderLoad).
 //   - The numbers of a node are served to Prometheus (TestMetrics).

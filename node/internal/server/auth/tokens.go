@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +119,17 @@ func Open(dir string) (*Tokens, error) {
 		t.byID[s.ID] = s
 	}
 	return t, nil
+}
+
+// CopyTo puts the tokens into another directory, if there are any.
+func (t *Tokens) CopyTo(dir string) error {
+	t.mu.RLock()
+	other := &Tokens{path: filepath.Join(dir, FileName), byID: maps.Clone(t.byID)}
+	t.mu.RUnlock()
+	if len(other.byID) == 0 {
+		return nil
+	}
+	return other.save()
 }
 
 // Any reports whether there is a token, expired or not.
