@@ -27,7 +27,8 @@ func (a *app) benchIntentCommand() *cobra.Command {
 
 --data names a directory with, for each set, NAME.jsonl.gz (an object with "text"
 and "label" a line, labels for scoring only) and NAME.ANYTHING.f32 (their vectors
-in the same order, little-endian float32).
+in the same order, little-endian float32). Rows whose vectors are "builtin" are of
+the same texts with the vectors of the built-in embedder; --vectors chooses.
 
 Each strategy reads each set in several seeded orders, once, event by event, with
 no labels and no number of groups. An event counts where it was put on arrival,
@@ -49,6 +50,9 @@ blas32 in the same run.`,
 			case o.orders < 1 || o.orders > 100:
 				return usage("orders %d: use 1 to 100", o.orders)
 			}
+			if o.vectors != "" && o.vectors != "file" && o.vectors != "builtin" {
+				return usage("vectors %q: use file or builtin", o.vectors)
+			}
 			for _, name := range o.only {
 				if !slices.ContainsFunc(benchStrategies, func(s benchStrategy) bool { return s.name == name }) && name != "leader-swept" {
 					return usage("strategy %q: use %s or leader-swept", name, strings.Join(benchStrategyNames(), ", "))
@@ -61,6 +65,7 @@ blas32 in the same run.`,
 	c.Flags().IntVar(&o.orders, "orders", 5, "orders of arrival")
 	c.Flags().StringSliceVar(&o.only, "strategy", nil, "only these strategies")
 	c.Flags().StringSliceVar(&o.sets, "set", nil, "only these sets")
+	c.Flags().StringVar(&o.vectors, "vectors", "", "only these vectors: file or builtin")
 	c.Flags().BoolVar(&o.noSpeed, "no-speed", false, "leave out the speed of searches")
 	return a.withOutput(c)
 }
@@ -69,6 +74,7 @@ type intentBench struct {
 	orders  int
 	only    []string
 	sets    []string
+	vectors string
 	noSpeed bool
 }
 
@@ -176,6 +182,9 @@ func (a *app) benchIntent(ctx context.Context, o *intentBench) error {
 		return nil
 	}
 	for _, set := range sets {
+		if o.vectors != "" && (o.vectors == "builtin") != (set.f32 == "") {
+			continue
+		}
 		if err := o.measure(ctx, set, print); err != nil {
 			return err
 		}

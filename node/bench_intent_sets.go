@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/tokaworks/toka/intent"
+	"github.com/tokaworks/toka/intent/static"
 )
 
 // intentFiles name the parts of one set.
@@ -42,6 +44,7 @@ func findIntentSets(dir string, only []string) ([]intentFiles, error) {
 		for _, v := range vectors {
 			sets = append(sets, intentFiles{name, file, v})
 		}
+		sets = append(sets, intentFiles{name, file, ""})
 	}
 	if len(sets) == 0 {
 		return nil, fmt.Errorf("%s holds no set: give a directory with NAME.jsonl.gz and NAME.*.f32", dir)
@@ -63,6 +66,10 @@ func (f intentFiles) read() (*intentSet, error) {
 	s := &intentSet{name: f.name, vectors: "file"}
 	if err := s.readTexts(f.texts); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.texts, err)
+	}
+	if f.f32 == "" {
+		s.vectors = "builtin"
+		return s, s.embed()
 	}
 	if err := s.readVectors(f.f32); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.f32, err)
@@ -119,6 +126,27 @@ func (s *intentSet) readVectors(name string) error {
 			x[j] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*(i*s.dimension+j):]))
 		}
 		v, err := intent.Quantize(x, s.dimension)
+		if err != nil {
+			return fmt.Errorf("text %d: %w", i+1, err)
+		}
+		s.arrivals = append(s.arrivals, v)
+	}
+	return nil
+}
+
+// embed computes the vectors from the texts. A text that has none is refused:
+// scores are of sets as they are.
+func (s *intentSet) embed() error {
+	s.dimension = static.Dimension
+	vectors, err := static.Embedder{}.Embed(context.Background(), s.texts)
+	if err != nil {
+		return err
+	}
+	for i, x := range vectors {
+		v, err := intent.Quantize(x, s.dimension)
+		if err == nil && v == nil {
+			err = fmt.Errorf("no words in %q", s.texts[i])
+		}
 		if err != nil {
 			return fmt.Errorf("text %d: %w", i+1, err)
 		}

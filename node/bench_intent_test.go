@@ -54,10 +54,17 @@ func TestBenchIntent(t *testing.T) {
 	dir := smallSets(t)
 	out := must(t, node.ExitDone, "bench", "intent", "--no-speed", "--orders", "3", "--data", dir, "-o", "json").out
 	seen := map[string]bool{}
+	builtin := 0
 	for line := range strings.Lines(out) {
 		var r map[string]any
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)
+		}
+		if r["vectors"] == "builtin" {
+			builtin++
+			if ari := r["ari"].(float64); r["strategy"] == "k-means" && ari < 0.9 {
+				t.Errorf("three topics of few words each: ARI %v", ari)
+			}
 		}
 		if r["vectors"] != "file" {
 			continue
@@ -79,6 +86,9 @@ func TestBenchIntent(t *testing.T) {
 		if want := map[string]float64{"k-means": 1, "two-phase": 1, "leader-swept": 1}[strategy]; r["ari"].(float64) < want {
 			t.Errorf("%s: ARI %v", strategy, r["ari"])
 		}
+	}
+	if builtin != len(seen) {
+		t.Errorf("%d rows of the built-in embedder, want %d", builtin, len(seen))
 	}
 	for _, strategy := range []string{"k-means", "two-phase", "strict", "calibrated", "budgeted", "leader", "leader-swept"} {
 		if !seen[strategy] {
