@@ -203,11 +203,7 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 			e.Parents = slices.Clone(d.Parents) // until link knows their digests
 		}
 		if len(d.Embedding) > 0 {
-			dim := j.intent.dimension
-			if dim == 0 {
-				dim = len(d.Embedding)
-			}
-			v, err := intent.Quantize(d.Embedding, dim)
+			v, err := intent.Quantize(d.Embedding, j.intent.wants(len(d.Embedding)))
 			if err != nil {
 				return nil, fmt.Errorf("event %s: %w", id, err)
 			}

@@ -11,7 +11,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tokaworks/toka/events"
-	"github.com/tokaworks/toka/intent"
 )
 
 // The way of a write:
@@ -45,7 +44,7 @@ type group struct {
 	last        uint64 // position of the last event accepted up to here
 	payloads    uint64
 	streams     uint64
-	arrivals    []intent.Arrival
+	intents     []intentInput
 }
 
 // outcome is the answer that a request gets once the group is durable. A
@@ -309,8 +308,11 @@ func (j *Journal) place(g *group, r *request, i int) {
 	g.set(putPositionKey(&key, logRecord, e.Position), j.scratch)
 	if vector != nil {
 		g.set(putPositionKey(&key, logVector, e.Position), vector.Bytes())
+		j.intent.embeds(vector)
 		e.Intent.Pending = j.intent.active()
-		g.arrivals = append(g.arrivals, intent.Arrival{Position: e.Position, ID: e.ID, Digest: e.Digest, Vector: vector})
+	}
+	if in, ok := newIntentInput(e, vector); ok {
+		g.intents = append(g.intents, in)
 	}
 	en := newEntry(e)
 	if holder != 0 {
@@ -388,7 +390,7 @@ func (j *Journal) syncGroup(g *group) bool {
 	// From here on the group is on disk. If we die before the answers are
 	// out, writers retry and find their events. The arrivals are offered
 	// before the mark moves: what is below it and has no intent yet is known.
-	j.intent.offer(g.arrivals)
+	j.intent.offer(g.intents)
 	j.counts.mu.Lock()
 	j.counts.payloads.Add(g.payloads)
 	j.counts.streams.Add(g.streams)

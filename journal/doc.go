@@ -58,6 +58,20 @@
 //   - Intents are assigned in order of position from what is stored, so they
 //     are the same after a restart (TestIntentsSurviveReopen), and an append
 //     with an embedding returns its own intent (TestAppendReturnsItsIntent).
+//   - What a strategy does on its own is stored in order of position, can be read
+//     and followed, and leads to the intents that events are read with; what was
+//     so as of a position stays so (TestIntentChanges). A query by an intent that
+//     was merged finds what it was merged into (TestQueryByAMergedIntent).
+//   - Merges and splits by hand, and embeddings that come later, are events that
+//     take effect at their place; all of it is the same after a restart, a kill
+//     or the loss of the index, and reads the same without a strategy
+//     (TestIntentsByHand, TestPowerCutBetweenAppendAndIntent).
+//   - Another strategy assigns everything anew (TestChangeOfStrategy). Verify does
+//     again what the strategy did (TestVerifyFindsForgedIntents). One that panics
+//     ends intents until the next start and nothing else (TestStrategyMayPanic,
+//     TestBrokenStrategyOpens).
+//   - The first model that is named is fixed for the journal; embeddings of
+//     another one are refused by name (TestModelIsFixed).
 //   - A storage failure ends the journal, not the process: every append and
 //     wait returns ErrFatal, OnFatal is called once, and the journal can be
 //     closed and opened again in the same process (TestStorageFailure,
@@ -143,7 +157,11 @@
 //	                                         pairs(4), the first hash(8) of each page
 //	's' text stream, stream position(8)      varint position, then varint differences
 //	'o' text outside id, position(8)         nothing
-//	't' position(8)                          intent id(16), similarity float64(8)
+//	't' position(8)                          intent or part of one(16), similarity float64(8); where the
+//	                                         embedding came later, position(8) of the event that
+//	                                         brought it, and there 0
+//	'u' position(8), number(4)               what happened to an intent: kind(1) by hand(1) intent(16)
+//	                                         into(16) value float64(8)
 //	'k' position(8)                          summary of the block that begins there: count(4), Bloom filter
 //	'z' text stream, stream position(8)      snapshot: checksum(16) digest(32) text schema, state
 //	'n'                                      intents: position(8), text name, snapshot

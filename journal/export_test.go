@@ -12,7 +12,7 @@ import (
 // Small makes the engine's memory tables and the generations of the tail so
 // small that some hundred events cross every seam between them and the disk.
 func (o Options) Small(generation int, memTable uint64) Options {
-	o.sizes = sizes{generation: generation, block: 5, memTable: memTable}
+	o.sizes = sizes{generation: generation, block: 5, memTable: memTable, snapshot: 20}
 	return o
 }
 

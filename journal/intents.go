@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,19 +22,29 @@ import (
 // snapshot and the assignments up to it lie in the index store, and what came
 // later is assigned again, with the same result, from the vectors in the log.
 type intentStage struct {
-	j        *Journal
-	strategy intent.Strategy // owned by loop once it runs
+	last string // the strategy that the index had when the journal was opened
 
-	dimension int // of the strategy; set once
+	j       *Journal
+	machine intentMachine // owned by loop once it runs
+	names   atomic.Pointer[names]
+	using   sync.Mutex // held while the strategy is asked; never by who must not wait
 
-	mu       sync.Mutex
-	arrivals []intent.Arrival
+	dimension atomic.Int64 // of the strategy, as soon as it is known; 0: nothing is assigned
+	late      atomic.Bool  // some events were embedded later
+	unsaved   int          // assignments since the last snapshot; owned by loop
+	saved     int          // bytes of the last snapshot; likewise
+
+	fixing sync.Mutex // held while the model is fixed
+	model  atomic.Pointer[Model]
+
+	mu       sync.RWMutex
+	inputs   []intentInput
 	waiters  []waiter      // in order of position
 	assigned uint64        // every arrival up to here is assigned
 	offered  uint64        // the last arrival
-	moved    chan struct{} // closed and replaced when assigned grows
+	moved    chan struct{} // closed and replaced when assigned grows, or nothing more will come
 	intents  int
-	broken   bool // the strategy panicked; nothing more is assigned
+	broken   error // why nothing more is assigned
 	closed   bool
 	wake     chan struct{} // capacity 1
 }
@@ -46,25 +57,50 @@ type waiter struct {
 	timer    *time.Timer
 }
 
-// snapshotEvery is how many assignments may have to be repeated after a crash.
+// snapshotEvery is how many assignments have to be repeated after a crash at
+// least; more where snapshots are large.
 const snapshotEvery = 4096
 
-func (s *intentStage) active() bool { return s.dimension > 0 }
+func (s *intentStage) due() bool { return s.unsaved >= max(s.j.opts.sizes.snapshot, s.saved/256) }
+
+// none is the dimension of a strategy that takes none.
+const none = -1
+
+func (s *intentStage) active() bool { return s.dimension.Load() > 0 }
 
 func (s *intentStage) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.intents
 }
 
-// offer queues arrivals that are durable.
-func (s *intentStage) offer(arrivals []intent.Arrival) {
-	if len(arrivals) == 0 || !s.active() {
+// wants returns the dimension that an embedding has to have; n if any will do.
+func (s *intentStage) wants(n int) int {
+	if d := s.dimension.Load(); d > 0 {
+		return int(d)
+	}
+	if m := s.model.Load(); m != nil {
+		return m.Dimension
+	}
+	return n
+}
+
+// embeds tells the stage of the first vector that the journal takes, which
+// decides on the dimension where nothing else did. The committer calls it.
+func (s *intentStage) embeds(v intent.Vector) {
+	if s.dimension.Load() == 0 && s.j.opts.NewIntents != nil {
+		s.dimension.CompareAndSwap(0, int64(len(v)))
+	}
+}
+
+// offer queues inputs that are durable.
+func (s *intentStage) offer(inputs []intentInput) {
+	if len(inputs) == 0 || !s.active() {
 		return
 	}
 	s.mu.Lock()
-	s.arrivals = append(s.arrivals, arrivals...)
-	s.offered = arrivals[len(arrivals)-1].Position
+	s.inputs = append(s.inputs, inputs...)
+	s.offered = inputs[len(inputs)-1].Position
 	s.mu.Unlock()
 	s.signal()
 }
@@ -111,7 +147,7 @@ func (s *intentStage) wait(r *request, receipt Receipt) {
 		}
 	}
 	s.mu.Lock()
-	ready := !s.active() || s.broken || s.assigned >= w.position || s.j.Err() != nil
+	ready := !s.active() || s.broken != nil || s.assigned >= w.position || s.j.Err() != nil
 	if !ready {
 		// The stage goes on to read its copy while the writer has this one.
 		early := receipt
@@ -154,7 +190,6 @@ func (s *intentStage) answer(w waiter) {
 
 func (s *intentStage) loop(done *sync.WaitGroup) {
 	defer done.Done()
-	unsaved := 0
 	for {
 		select {
 		case <-s.wake:
@@ -162,17 +197,14 @@ func (s *intentStage) loop(done *sync.WaitGroup) {
 			return
 		}
 		s.mu.Lock()
-		batch, closed := s.arrivals, s.closed
-		s.arrivals = nil
+		batch, closed := s.inputs, s.closed
+		s.inputs = nil
 		s.mu.Unlock()
-		if len(batch) > 0 {
-			unsaved += len(batch)
-			err := s.assign(batch, unsaved >= snapshotEvery || closed)
-			if unsaved >= snapshotEvery {
-				unsaved = 0
-			}
-			s.settle(batch[len(batch)-1].Position, err)
-		} else if closed && unsaved > 0 {
+		switch {
+		case len(batch) > 0:
+			s.unsaved += len(batch)
+			s.settle(batch[len(batch)-1].Position, s.assign(batch, closed || s.due()))
+		case closed && s.unsaved > 0:
 			s.settle(0, s.assign(nil, true))
 		}
 		if closed {
@@ -184,16 +216,18 @@ func (s *intentStage) loop(done *sync.WaitGroup) {
 // settle publishes how far the stage has come and answers who waited for it.
 func (s *intentStage) settle(position uint64, err error) {
 	s.mu.Lock()
-	if err != nil {
-		s.broken = true
-		s.j.log.Error("intents are no longer assigned; open the journal again to go on", "err", err)
-	} else {
+	switch {
+	case err == nil:
 		s.assigned = max(s.assigned, position)
+		close(s.moved)
+		s.moved = make(chan struct{})
+	case s.broken == nil:
+		s.fail(err)
 		close(s.moved)
 		s.moved = make(chan struct{})
 	}
 	n := 0
-	for n < len(s.waiters) && (s.broken || s.waiters[n].position <= s.assigned) {
+	for n < len(s.waiters) && (s.broken != nil || s.waiters[n].position <= s.assigned) {
 		n++
 	}
 	ready := s.waiters[:n:n]
@@ -204,46 +238,71 @@ func (s *intentStage) settle(position uint64, err error) {
 	}
 }
 
-// assign feeds arrivals to the strategy and writes what it says, with a
-// snapshot behind it if save is set. The strategy may be a caller's: its panic
-// is an error here.
-func (s *intentStage) assign(arrivals []intent.Arrival, save bool) (err error) {
-	if s.broken {
-		return errors.New("the strategy has failed before")
+// fail says that nothing more is assigned. The caller holds mu.
+func (s *intentStage) fail(err error) {
+	s.broken = err
+	s.j.log.Error("intents are no longer assigned; the journal goes on without. Open it again to go on, with another strategy if this one stays broken", "err", err)
+}
+
+// assign feeds inputs to the machine and writes what it says, with a snapshot
+// behind it if save is set. The strategy may be a caller's: its panic is an
+// error here.
+func (s *intentStage) assign(inputs []intentInput, save bool) (err error) {
+	s.mu.RLock()
+	err = s.broken
+	s.mu.RUnlock()
+	if err != nil {
+		return err
 	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the strategy panicked: %v", r)
 		}
+		if err != nil && s.j.Err() == nil {
+			// The names are ahead of what is stored.
+			err = errors.Join(err, s.learnNames(math.MaxUint64))
+		}
 	}()
+	if err := s.choose(); err != nil || s.machine.dimension == 0 {
+		return err
+	}
 	b := s.j.store.index.NewBatch()
 	defer b.Close()
-	for _, a := range arrivals {
-		if len(a.Vector) != s.dimension {
-			s.j.log.Warn("embedding of another dimension gets no intent", "position", a.Position, "dimension", len(a.Vector))
-			continue
+	var failed error
+	set := func(key, value []byte) {
+		if failed == nil {
+			failed = b.Set(key, value, nil)
 		}
-		as := s.strategy.Assign(a)
-		v := append([]byte(nil), as.Intent[:]...)
-		v = binary.BigEndian.AppendUint64(v, math.Float64bits(as.Similarity))
-		if err := b.Set(positionKey(idxIntent, a.Position), v, nil); err != nil {
-			return err
+	}
+	for i := range inputs {
+		in := &inputs[i]
+		if in.Vector != nil && len(in.Vector) != s.machine.dimension {
+			s.j.log.Warn("embedding of another dimension gets no intent", "position", in.Position, "dimension", len(in.Vector), "want", s.machine.dimension)
 		}
+		if in.order != nil && in.order.kind == KindIntentEmbedded {
+			s.late.Store(true)
+		}
+		s.step(in, set)
+	}
+	if failed != nil {
+		return failed
 	}
 	if save {
 		last := s.assigned
-		if n := len(arrivals); n > 0 {
-			last = arrivals[n-1].Position
+		if n := len(inputs); n > 0 {
+			last = inputs[n-1].Position
 		}
 		v := binary.BigEndian.AppendUint64(nil, last)
-		name := s.strategy.Name()
+		name := s.machine.strategy.Name()
 		v = binary.AppendUvarint(v, uint64(len(name)))
 		v = append(v, name...)
-		if err := b.Set([]byte{idxIntents}, append(v, s.strategy.Snapshot()...), nil); err != nil {
+		v = append(v, s.machine.strategy.Snapshot()...)
+		if err := b.Set([]byte{idxIntents}, v, nil); err != nil {
 			return err
 		}
+		s.unsaved, s.saved = 0, len(v)
 	}
-	count := s.strategy.Count()
+	count := s.machine.strategy.Count()
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return err
 	}
@@ -253,97 +312,61 @@ func (s *intentStage) assign(arrivals []intent.Arrival, save bool) (err error) {
 	return nil
 }
 
+// step is the machine's, while nobody else asks the strategy.
+func (s *intentStage) step(in *intentInput, set func(key, value []byte)) {
+	s.using.Lock()
+	defer s.using.Unlock()
+	s.machine.step(in, set)
+}
+
+// choose makes the strategy, now that the dimension is known.
+func (s *intentStage) choose() error {
+	if s.machine.strategy != nil {
+		return nil
+	}
+	dimension := int(s.dimension.Load())
+	made := s.j.opts.NewIntents(s.last, dimension)
+	if made == nil {
+		made = intent.Nil{}
+	}
+	if d := made.Dimension(); d != 0 && d != dimension {
+		return fmt.Errorf("strategy %s takes %d dimensions, the journal has %d", made.Name(), d, dimension)
+	}
+	s.using.Lock()
+	s.machine.strategy, s.machine.dimension = made, made.Dimension()
+	s.using.Unlock()
+	if made.Dimension() == 0 {
+		s.dimension.Store(none)
+	}
+	return nil
+}
+
 // join fills in e's intent from what is stored beside it.
 func (s *intentStage) join(e *events.Event) error {
 	e.Intent = events.Intent{}
-	if e.EmbeddingDigest.IsZero() {
+	if e.EmbeddingDigest.IsZero() && !s.late.Load() {
 		return nil
 	}
 	v, closer, err := s.j.store.index.Get(positionKey(idxIntent, e.Position))
 	if errors.Is(err, pebble.ErrNotFound) {
-		s.mu.Lock()
-		e.Intent.Pending = s.active() && !s.broken && e.Position > s.assigned
-		s.mu.Unlock()
+		s.mu.RLock()
+		e.Intent.Pending = !e.EmbeddingDigest.IsZero() && s.active() && s.broken == nil && e.Position > s.assigned
+		s.mu.RUnlock()
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("position %d: intent: %w", e.Position, readError(err))
 	}
 	defer closer.Close()
-	if len(v) != 24 {
+	a, ok := decodeAssignment(e.Position, v)
+	if !ok {
 		return fmt.Errorf("position %d: intent: %w: %d bytes", e.Position, ErrCorrupt, len(v))
 	}
-	copy(e.Intent.ID[:], v)
-	e.Intent.Similarity = math.Float64frombits(binary.BigEndian.Uint64(v[16:]))
+	e.Intent.ID, e.Intent.Similarity = s.resolve(a.part), a.similarity
 	return nil
 }
 
-// recoverIntents brings the strategy to the end of the log.
-func (j *Journal) recoverIntents() error {
-	s := &intentStage{j: j, strategy: j.opts.Intents, dimension: j.opts.Intents.Dimension(), wake: make(chan struct{}, 1), moved: make(chan struct{})}
-	j.intent = s
-	last := j.mark.load()
-	s.assigned = last
-	if !s.active() {
-		return nil
-	}
-	from, err := s.restore(last)
-	if err != nil {
-		return err
-	}
-	var batch []intent.Arrival
-	flush := func() error {
-		err := s.assign(batch, len(batch) > 0)
-		batch = nil
-		return err
-	}
-	err = j.eachLogKey(positionKey(logVector, from+1), positionKey(logVector, last+1), func(key, value []byte) error {
-		e, _, err := j.record(tail8(key))
-		if err != nil {
-			return err
-		}
-		if got := events.EmbeddingDigest(value); got != e.EmbeddingDigest {
-			return fmt.Errorf("position %d: embedding: %w: digest %s, recorded %s", e.Position, ErrCorrupt, got.Short(), e.EmbeddingDigest.Short())
-		}
-		v, err := intent.ParseVector(value, len(value)/2)
-		if err != nil {
-			return fmt.Errorf("position %d: embedding: %w: %w", e.Position, ErrCorrupt, err)
-		}
-		batch = append(batch, intent.Arrival{Position: e.Position, ID: e.ID, Digest: e.Digest, Vector: v})
-		if len(batch) == snapshotEvery {
-			return flush()
-		}
-		return nil
-	})
-	if err == nil {
-		err = flush()
-	}
-	if err != nil {
-		return fmt.Errorf("intents: %w", err)
-	}
-	return nil
-}
-
-// restore loads the strategy's snapshot and returns the position it stands at.
-// Without a usable one everything is assigned anew from the first event.
-func (s *intentStage) restore(last uint64) (uint64, error) {
-	v, closer, err := s.j.store.index.Get([]byte{idxIntents})
-	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
-		return 0, fmt.Errorf("intents: %w", readError(err))
-	}
-	if err == nil {
-		defer closer.Close()
-		if len(v) > 8 {
-			position, rest := binary.BigEndian.Uint64(v), v[8:]
-			n, w := binary.Uvarint(rest)
-			if w > 0 && n <= uint64(len(rest)-w) && position <= last &&
-				string(rest[w:w+int(n)]) == s.strategy.Name() &&
-				s.strategy.Restore(append([]byte(nil), rest[w+int(n):]...)) == nil {
-				return position, nil
-			}
-		}
-		s.j.log.Info("assigning intents anew", "strategy", s.strategy.Name())
-	}
-	err = s.j.store.index.DeleteRange([]byte{idxIntent}, []byte{idxIntent + 1}, pebble.NoSync)
-	return 0, err
+// resolve returns the intent that an id stands for now.
+func (s *intentStage) resolve(id events.ID) events.ID {
+	return s.names.Load().standsFor(id)
 }

@@ -67,6 +67,12 @@ type Options struct {
 	// journal takes the strategy over.
 	Intents intent.Strategy
 
+	// NewIntents makes the strategy where Intents is nil, once there is something
+	// to assign: last is the name of the strategy that assigned before, if one
+	// did. What it returns begins anew each time, so Verify can do again what the
+	// journal's own did. Nil or intent.Nil: nothing is assigned.
+	NewIntents func(last string, dimension int) intent.Strategy
+
 	// IntentBudget is how long an append waits for its intent after it is
 	// durable, before it returns with Intent.Pending. Default 2 s.
 	IntentBudget time.Duration
@@ -118,6 +124,7 @@ type sizes struct {
 	generation int    // events
 	block      int    // events that one summary is about
 	memTable   uint64 // bytes
+	snapshot   int    // assignments between snapshots of a strategy, at least
 }
 
 // Commit describes one group commit.
@@ -197,7 +204,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 	if opts.Level > LevelMemory {
 		panic("journal: Open: unknown level " + strconv.Itoa(int(opts.Level)))
 	}
-	if opts.Intents == nil {
+	if opts.Intents == nil && opts.NewIntents == nil {
 		opts.Intents = intent.Nil{}
 	}
 	if opts.IntentBudget == 0 {
@@ -217,6 +224,9 @@ func Open(dir string, opts Options) (*Journal, error) {
 	}
 	if opts.sizes.generation == 0 {
 		opts.sizes.generation = generationSize
+	}
+	if opts.sizes.snapshot == 0 {
+		opts.sizes.snapshot = snapshotEvery
 	}
 	if opts.sizes.block == 0 {
 		opts.sizes.block = blockEvents

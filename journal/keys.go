@@ -21,6 +21,7 @@ const (
 	idxOutside = 'o'
 	idxIntent  = 't'
 	idxIntents = 'n'
+	idxChange  = 'u'
 	idxBlock   = 'k'
 	idxMark    = 'm'
 	idxRun     = 'r'
@@ -31,7 +32,7 @@ const (
 	idxParents  = 'l'
 	idxChildren = 'b'
 
-	indexVersion = 4
+	indexVersion = 5
 )
 
 func positionKey(prefix byte, position uint64) []byte {

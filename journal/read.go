@@ -189,7 +189,7 @@ func (r *reader) load(positions []uint64, left stretch) (chunk []events.Event, r
 			return chunk, left, err
 		}
 		left = r.q.past(left, p)
-		if r.q.matches(&e) && (r.q.Intent.IsZero() || e.Intent.ID == r.q.Intent) {
+		if r.q.matches(&e) && (r.q.Intent.IsZero() || e.Intent.ID == r.j.intent.resolve(r.q.Intent)) {
 			chunk = append(chunk, e)
 		}
 		if bytes += size(&e); bytes >= chunkBytes {
@@ -232,9 +232,10 @@ func (r *reader) intentChunk(left stretch) (chunk []events.Event, rest stretch, 
 	var positions []uint64
 	rest = left
 	seen := 0
+	want := r.j.intent.resolve(r.q.Intent)
 	err = walk(r.j.store.index, positionKey(idxIntent, left.first), positionKey(idxIntent, left.last+1), r.q.Backwards, func(key, value []byte) error {
 		p := tail8(key)
-		if len(value) >= len(r.q.Intent) && events.ID(value[:len(r.q.Intent)]) == r.q.Intent {
+		if a, ok := decodeAssignment(p, value); ok && r.j.intent.resolve(a.part) == want {
 			positions = append(positions, p)
 		}
 		rest = r.q.past(rest, p)
@@ -407,9 +408,6 @@ func (j *Journal) join(e *events.Event, payloadAt uint64) error {
 		if e.Payload, e.PayloadState, err = j.keys.open(e.SubjectKey, e.Payload); err != nil {
 			return fmt.Errorf("position %d: %w", e.Position, err)
 		}
-	}
-	if e.EmbeddingDigest.IsZero() {
-		return nil
 	}
 	return j.intent.join(e)
 }

@@ -56,6 +56,8 @@ type Problem struct {
 // once, and the index must hold each event by id, digest and stream, each
 // payload, and each link from both of its ends, and nothing else, and must hide
 // no event from a query that skips, and the tree must be that over the records.
+// Intents must be those that a strategy makes of the log when it begins anew,
+// where Options.NewIntents can make one.
 // progress, if it is not nil, is called now and then.
 //
 // What is wrong is in the Report; the error is about what kept Verify from
@@ -81,7 +83,7 @@ func (j *Journal) VerifyAgainst(ctx context.Context, heads []merkle.Head, progre
 	if err := v.log(ctx, progress); err != nil {
 		return v.report, err
 	}
-	for _, check := range []func() error{v.runs, v.streamIndex, v.childIndex, v.finish} {
+	for _, check := range []func() error{v.runs, v.streamIndex, v.childIndex, func() error { return v.intents(ctx) }, v.finish} {
 		if err := j.enter(ctx); err != nil {
 			return v.report, err
 		}

@@ -64,7 +64,7 @@ var table = []row{
 	{"internal/yardstick/bare", nil, []string{protoactor}},
 	{"internal/cloudevents", []string{"events"}, nil},
 	{"journal/merkle", nil, []string{"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog"}},
-	{"journal", []string{"events", "intent", "internal/authority", "internal/disk", "journal/merkle"}, []string{pebble, "github.com/google/uuid", "github.com/zeebo/blake3", "golang.org/x/crypto/chacha20poly1305"}},
+	{"journal", []string{"events", "intent", "internal/authority", "internal/disk", "internal/kernel", "journal/merkle"}, []string{pebble, "github.com/google/uuid", "github.com/zeebo/blake3", "golang.org/x/crypto/chacha20poly1305"}},
 	{"journal/causal", []string{"journal"}, nil},
 	{"journal/bundle", []string{"events", "internal/authority", "journal", "journal/merkle"}, []string{"github.com/zeebo/blake3"}},
 	{"journal/consumer", []string{"events", "internal/authority", "journal"}, nil},
