@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -153,10 +154,7 @@ const maxCommit = 1000
 func (s *Server) commitRoute() {
 	op := s.api.OpenAPI().Paths["/v1/events"].Post
 	r := s.api.OpenAPI().Components.Schemas
-	responses := map[string]*huma.Response{}
-	for status, what := range op.Responses {
-		responses[status] = what
-	}
+	responses := maps.Clone(op.Responses)
 	responses["404"] = badResponse(r, "There is no such consumer")
 	responses["409"] = badResponse(r, "A delivery is not in flight, an id is taken by another event, or only a part of the batch is known; nothing was stored")
 	one := 1
