@@ -35,6 +35,10 @@
 //     backup (TestTokensAreInBackups).
 //   - A node that is killed under load has lost nothing that it acknowledged, nor
 //     anything that a reader saw (TestKilledUnderLoad).
+//   - check and doctor find out about damage, loss of the mark, a full disk,
+//     readers that are behind, what is parked, who holds a journal and who else
+//     can read it, of a journal that a node holds and of one that none does
+//     (TestCheck, TestDoctor).
 //   - The numbers of a node are served to Prometheus (TestMetrics).
 //   - While a node holds a journal, every other command on the directory runs
 //     there, or is refused by a word that names the node (TestHeldStore).

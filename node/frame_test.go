@@ -286,6 +286,8 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node bench append": {"bench append --durability memory --duration 100ms"},
 		"toka-node bench bus":    {"bench bus --duration 50ms"},
 		"toka-node bench replay": {"bench replay --journal " + data},
+		"toka-node check":        {"check --data " + data, "check --data " + empty + "/missing"},
+		"toka-node doctor":       {"doctor --data " + data, "doctor --data " + empty + "/missing"},
 		"toka-node stats":        {"stats --data " + data, "stats --payloads --data " + empty},
 
 		// In the order of their names, each with a delivery of its own.

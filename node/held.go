@@ -30,6 +30,7 @@ import (
 type held struct {
 	node   *server.Node
 	tokens *auth.Tokens
+	dir    string // of the journal
 }
 
 // socketName is the file of the socket in the directory of a journal.
@@ -78,6 +79,8 @@ var places = map[string]place{
 
 	"agents": {scope: auth.Read}, "agent": {scope: auth.Read},
 	"parked list": {scope: auth.Read}, "parked show": {scope: auth.Read}, "parked retry": {scope: auth.Append},
+
+	"check": {scope: auth.Read}, "doctor": {asks: true},
 
 	"stats":            {scope: auth.Read},
 	"consumers list":   {scope: auth.Read},
@@ -264,7 +267,7 @@ func (a *app) borrow(o journal.Options) (j *journal.Journal, letGo func() error,
 // serveCommand runs a command line on the journal of a node.
 func (a *app) serveCommand(tokens *auth.Tokens) server.CommandFunc {
 	return func(ctx context.Context, n *server.Node, args []string, in io.Reader, out, errs io.Writer) int {
-		inside := &app{registry: a.registry, streams: Streams{In: in, Out: out, Err: errs}, held: &held{n, tokens}}
+		inside := &app{registry: a.registry, streams: Streams{In: in, Out: out, Err: errs}, held: &held{n, tokens, a.data}}
 		return inside.run(ctx, args)
 	}
 }

@@ -164,7 +164,7 @@ was not opened.`,
 		return usage("%w; run %s --help", err, c.CommandPath())
 	})
 	a.withRemote(root)
-	root.AddCommand(a.runCommand(), a.tailCommand(), a.tokenCommand())
+	root.AddCommand(a.runCommand(), a.tailCommand(), a.tokenCommand(), a.checkCommand(), a.doctorCommand())
 	root.AddCommand(a.agentsCommand(), a.agentCommand(), a.parkedCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
 		a.demoCommand(), a.replayCommand(), a.benchCommand())

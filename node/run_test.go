@@ -162,6 +162,8 @@ var heldArgs = map[string][]string{
 
 	"prune": {"--stream", "nobody"}, "erase": {"ada"},
 
+	"check": {"--max-parked", "9", "--keep-free", "0"}, "doctor": {},
+
 	"agents": {}, "agent": {"sulker"}, "parked list": {}, "parked show": {"PARKED"}, "parked retry": {"PARKED"},
 
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
