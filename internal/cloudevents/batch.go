@@ -32,9 +32,12 @@ func ParseBatch(b []byte, limit int) ([]Incoming, error) {
 			if err != nil {
 				return nil, inBatch(len(out), err)
 			}
-			in, err := Parse(b[i:end])
+			in, err := parse(b[i:end])
 			if err != nil {
 				return nil, inBatch(len(out), err)
+			}
+			if out == nil { // the others are about as long
+				out = make([]Incoming, 0, min(limit, (len(b)-i)/(end-i)+1))
 			}
 			out = append(out, in)
 			i = skipSpace(b, end)

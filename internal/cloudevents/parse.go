@@ -28,11 +28,16 @@ type Incoming struct {
 // ErrLineTooLong or an *events.InvalidError whose field is the attribute at
 // fault, or "line" where it is no single one.
 func Parse(line []byte) (Incoming, error) {
+	if len(line) <= MaxLine && !utf8.Valid(line) {
+		return Incoming{}, invalid("line", "not UTF-8 at byte %d", validPrefix(line)+1)
+	}
+	return parse(line)
+}
+
+// parse is Parse of a line that is UTF-8.
+func parse(line []byte) (Incoming, error) {
 	if len(line) > MaxLine {
 		return Incoming{}, ErrLineTooLong
-	}
-	if !utf8.Valid(line) {
-		return Incoming{}, invalid("line", "not UTF-8 at byte %d", validPrefix(line)+1)
 	}
 	var v envelope
 	if err := v.scan(line); err != nil {

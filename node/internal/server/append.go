@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -131,7 +130,7 @@ func (s *Server) readEvents(w http.ResponseWriter, r *http.Request) (ins []cloud
 	if r.Header.Get("Content-Encoding") != "" {
 		return nil, nil, problem(http.StatusUnsupportedMediaType, "encoding", "compressed bodies are not read; send it plain")
 	}
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind, params, err := mediaType(r.Header.Get("Content-Type"))
 	binary := len(r.Header["Ce-Specversion"]) > 0
 	switch {
 	case binary:
@@ -165,6 +164,15 @@ func (s *Server) readEvents(w http.ResponseWriter, r *http.Request) (ins []cloud
 		return nil, nil, err
 	}
 	return ins, release, nil
+}
+
+// mediaType parses a content type, those that nearly all requests have by
+// looking at them.
+func mediaType(header string) (kind string, params map[string]string, err error) {
+	if header == typeEvent || header == typeBatch {
+		return header, nil, nil
+	}
+	return mime.ParseMediaType(header)
 }
 
 func parseBody(h http.Header, kind string, binary bool, body []byte) (ins []cloudevents.Incoming, err error) {
@@ -322,29 +330,6 @@ func (n *Node) parent(ctx context.Context, before []cloudevents.Incoming, token,
 		}
 	}
 	return events.ID{}, &events.InvalidError{Field: "tokaparents", Reason: fmt.Sprintf("%q is the id of %d events; name one by its event id", clip(token), len(found))}
-}
-
-func answerAppended(w http.ResponseWriter, single bool, receipt journal.Receipt) error {
-	out := Appended{Duplicate: receipt.Duplicate, Events: make([]Stored, len(receipt.Events))}
-	for i := range receipt.Events {
-		out.Events[i] = asStored(&receipt.Events[i])
-	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	if single {
-		h.Set("Location", "/v1/events/"+out.Events[0].ID)
-	}
-	status := http.StatusCreated
-	if receipt.Duplicate {
-		status = http.StatusOK
-	}
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client may be gone; the events are stored
-	return nil
 }
 
 func asStored(e *events.Event) Stored {

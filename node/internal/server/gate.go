@@ -35,13 +35,17 @@ func withPrincipal(r *http.Request, p *auth.Principal) *http.Request {
 func (s *Server) atSocket(next *http.ServeMux) http.Handler {
 	owner := auth.Local("socket")
 	return s.counted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := s.scopeOf(next, r); !ok {
+		handler, _, ok := s.route(next, r)
+		if !ok {
 			s.unknownRoute(next, w, r)
 			return
 		}
-		next.ServeHTTP(w, withPrincipal(r, &owner))
+		handler.ServeHTTP(w, withPrincipal(r, &owner))
 	}))
 }
+
+// Values of headers that every answer has; adding to one copies it.
+var noSniff, noStore = []string{"nosniff"}[:1:1], []string{"no-store"}[:1:1]
 
 // gate checks in this order, and nothing looks at a request before: the host
 // it is for (a name that was made to point here is not ours), the origin it
@@ -50,8 +54,7 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 	cross := http.NewCrossOriginProtection()
 	return s.counted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-store")
+		h["X-Content-Type-Options"], h["Cache-Control"] = noSniff, noStore
 		if !s.ourHost(r) {
 			problem(http.StatusMisdirectedRequest, "host", "this node does not answer for host "+clip(r.Host)+"; allow it with --allow-host").write(w)
 			return
@@ -60,7 +63,7 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 			problem(http.StatusForbidden, "cross-origin", "requests from pages of other origins are not answered").write(w)
 			return
 		}
-		scope, ok := s.scopeOf(next, r)
+		handler, scope, ok := s.route(next, r)
 		if !ok {
 			s.unknownRoute(next, w, r)
 			return
@@ -82,22 +85,25 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 			refused.write(w)
 			return
 		}
-		next.ServeHTTP(w, withPrincipal(r, p))
+		handler.ServeHTTP(w, withPrincipal(r, p))
 	}))
 }
 
-// scopeOf returns what the route of r needs; it is not ok if there is no such
-// route.
-func (s *Server) scopeOf(mux *http.ServeMux, r *http.Request) (auth.Scope, bool) {
+// route returns what answers r and the scope that it needs; it is not ok if
+// there is no such route.
+func (s *Server) route(mux *http.ServeMux, r *http.Request) (handler http.Handler, scope auth.Scope, ok bool) {
 	if at := r.URL.EscapedPath(); path.Clean(at) != at {
-		return "", false // the multiplexer would redirect to where it means
+		return nil, "", false // the multiplexer would redirect to where it means
 	}
-	_, pattern := mux.Handler(r)
-	scope, ok := s.need[pattern]
+	handler, pattern := mux.Handler(r)
+	if strings.Contains(pattern, "{") {
+		handler = mux // which takes the path apart
+	}
+	scope, ok = s.need[pattern]
 	if ok {
 		r.Pattern = pattern // for who counts
 	}
-	return scope, ok
+	return handler, scope, ok
 }
 
 // unknownRoute answers where there is no route: the multiplexer knows whether
