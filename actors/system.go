@@ -164,6 +164,7 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	s.wg.Add(2)
 	go s.bus.pump(s.ctx)
 	go s.bus.keep(s.ctx)
+	s.timers.begin()
 	return s, nil
 }
 

@@ -40,7 +40,9 @@ type timerPayload struct {
 
 // SetTimer sets a timer of the actor in whose turn it is called. When the turn
 // is durable, so is the timer: it fires at or after the given time, once, also
-// if the process was ended meanwhile, and makes the actor live if it is not.
+// if the process was ended meanwhile. If the actor is not live then, it is made
+// live with the behaviour that the registry holds, so that has to be one that
+// can work.
 //
 // For an agent it fires as an event of the kind that codec gives v, handed to
 // this agent alone; the kind must match one of its patterns. For a resource it
@@ -124,11 +126,11 @@ type timers struct {
 	due    timerHeap
 	read   uint64 // position of the last event about timers
 	disarm func() bool
-	over   bool
+	over   bool // nothing fires: not yet, or not any more
 }
 
 func newTimers(sys *System) *timers {
-	return &timers{sys: sys, byKey: map[[2]string]*timer{}, byID: map[events.ID]*timer{}}
+	return &timers{sys: sys, over: true, byKey: map[[2]string]*timer{}, byID: map[events.ID]*timer{}}
 }
 
 // load reads the timers that are open, before anything else runs.
@@ -153,6 +155,14 @@ func (ts *timers) load() error {
 	}
 	ts.note(found)
 	return nil
+}
+
+// begin lets timers fire, from now on.
+func (ts *timers) begin() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.over = false
+	ts.arm()
 }
 
 // note takes in durable events, in order, and arms what comes next.

@@ -157,7 +157,7 @@ func (a *app) runDemo(ctx context.Context, j *journal.Journal, p *demoPrinter, n
 func openShop(ctx context.Context, sys *actors.System, first uint64, n int) (int, error) {
 	var r road
 	var p post
-	courier, postman := shop.NewCourier(r.drive), shop.NewPostman(p.send, keepLetters)
+	courier, postman := shop.NewCourier(r.drive), shop.NewPostman(p.send)
 	_, err := sys.Supervise(actors.Tree{Name: "shop", Children: []actors.ChildSpec{
 		shop.Clerk.Child("clerk"), courier.Child("courier"), shop.Bookkeeper.Child("bookkeeper"), postman.Child("postman"),
 	}})
@@ -196,16 +196,13 @@ func openShop(ctx context.Context, sys *actors.System, first uint64, n int) (int
 	// The copies of the last letters are still to be put away.
 	for late := time.Now().Add(settleWithin); sys.Timers() > 0 && time.Now().Before(late); {
 		select {
-		case <-time.After(keepLetters / 4):
+		case <-time.After(shop.KeepLetters / 4):
 		case <-ctx.Done():
 			return len(orders), ctx.Err()
 		}
 	}
 	return len(orders), sys.Settle(ctx)
 }
-
-// keepLetters is how long the postman keeps the copy of a letter.
-const keepLetters = 20 * time.Millisecond
 
 // post is closed when the 2nd, 4th, 8th … letter is brought, and open when that
 // is tried again.
@@ -214,17 +211,16 @@ type post struct {
 	letters int
 }
 
-func (p *post) send(_ context.Context, call actors.EffectCall) (string, error) {
+func (p *post) send(ctx context.Context, call actors.EffectCall) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if call.Attempt > 1 {
-		return call.Key.Short(), nil
+	if call.Attempt == 1 {
+		p.letters++
+		if n := p.letters; n > 1 && n&(n-1) == 0 {
+			return "", errors.New("the post is closed")
+		}
 	}
-	p.letters++
-	if n := p.letters; n > 1 && n&(n-1) == 0 {
-		return "", errors.New("the post is closed")
-	}
-	return call.Key.Short(), nil
+	return shop.OpenPost(ctx, call)
 }
 
 // planDemo returns orders that come to about n events in all.

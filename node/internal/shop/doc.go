@@ -43,7 +43,7 @@ func Behaviours() map[string]actors.Behaviour {
 		"demo.clerk/1":      Clerk,
 		"demo.courier/1":    NewCourier(func(string) {}),
 		"demo.bookkeeper/1": Bookkeeper,
-		"demo.postman/1":    NewPostman(nil, 0), // a replay calls no effect
+		"demo.postman/1":    NewPostman(OpenPost), // also where a timer makes it live
 	}
 }
 

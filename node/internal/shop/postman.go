@@ -37,10 +37,18 @@ var (
 // sends the letter of a key again gets the number that it has.
 type Post func(ctx context.Context, call actors.EffectCall) (number string, err error)
 
+// OpenPost is a post that is always open.
+func OpenPost(_ context.Context, call actors.EffectCall) (string, error) {
+	return call.Key.Short(), nil
+}
+
+// KeepLetters is how long the copy of a letter is kept.
+const KeepLetters = 20 * time.Millisecond
+
 // NewPostman returns the behaviour of the agent that thanks customers: for each
 // parcel that was delivered it has a letter sent, which happens once, and sets
 // a timer to put the copy away.
-func NewPostman(post Post, keep time.Duration) *actors.Agent[struct{}] {
+func NewPostman(post Post) *actors.Agent[struct{}] {
 	return &actors.Agent[struct{}]{
 		Name: "demo.postman", Version: 1, On: []string{"parcel.delivered", "letter.due"},
 		React: func(t *actors.Turn, _ struct{}, e events.Event) error {
@@ -57,7 +65,7 @@ func NewPostman(post Post, keep time.Duration) *actors.Agent[struct{}] {
 			if err != nil {
 				return err
 			}
-			if err := actors.SetTimer(t, LetterDueType, parcel.Order, t.Now().Add(keep), LetterDue{parcel.Order}); err != nil {
+			if err := actors.SetTimer(t, LetterDueType, parcel.Order, t.Now().Add(KeepLetters), LetterDue{parcel.Order}); err != nil {
 				return err
 			}
 			return actors.Emit(t, LetterSentType, LetterSent{parcel.Order, number})
