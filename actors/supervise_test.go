@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +86,18 @@ func TestTreeRestartsItsChildren(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := memory(t)
 				a := fragile()
+				var mended atomic.Bool
+				breaks := a.React
+				a.React = func(tu *actors.Turn, s struct{}, e events.Event) error {
+					if !mended.Load() {
+						return breaks(tu, s, e)
+					}
+					o, err := placed.Decode(e)
+					if err != nil {
+						return err
+					}
+					return actors.Emit(tu, noted, Note{o.ID})
+				}
 				sys := start(t, j, brittle(), a)
 				seen := &ends{}
 				for _, name := range []string{"a", "b", "c"} {
@@ -111,13 +124,7 @@ func TestTreeRestartsItsChildren(t *testing.T) {
 				}
 				// What broke it comes again, and breaks it again; this time it
 				// is as good as any.
-				a.React = func(tu *actors.Turn, _ struct{}, e events.Event) error {
-					o, err := placed.Decode(e)
-					if err != nil {
-						return err
-					}
-					return actors.Emit(tu, noted, Note{o.ID})
-				}
+				mended.Store(true)
 				time.Sleep(time.Second)
 				synctest.Wait()
 				settle(t, sys)
