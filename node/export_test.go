@@ -34,3 +34,6 @@ func Bar(w io.Writer, line string) {
 	p.set(100)
 	p.end()
 }
+
+// TextOf is the text of a payload that is embedded.
+func TextOf(contentType string, payload []byte) string { return textOf(contentType, payload) }

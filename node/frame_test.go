@@ -256,6 +256,7 @@ func TestJSONOutput(t *testing.T) {
 
 		"toka-node version": {"version"},
 		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
+		"toka-node search":  {"search --like refund --data " + data},
 		"toka-node show":    {"show --data " + data + " 734d28b515026ca9f429eba0a7d09954bceb6387"},
 		"toka-node verify":  {"verify --data " + data, "verify --data " + empty},
 		"toka-node ingest":  {"ingest --data " + data + " " + sample, "ingest --data " + data + " main_test.go"},

@@ -49,7 +49,7 @@ type place struct {
 // places lists commands by name, with those above them. What is missing runs
 // on a held journal by the socket, and not over the network.
 var places = map[string]place{
-	"log": {scope: auth.Read}, "show": {scope: auth.Read}, "version": {scope: auth.Read},
+	"log": {scope: auth.Read}, "search": {scope: auth.Read}, "show": {scope: auth.Read}, "version": {scope: auth.Read},
 	"verify": {scope: auth.Admin}, "replay": {scope: auth.Admin},
 	"ingest": {scope: auth.Append, file: true},
 	"tail":   {asks: true},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/internal/cloudevents"
 	"github.com/tokaworks/toka/journal"
 )
@@ -26,6 +27,7 @@ const (
 
 func (a *app) ingestCommand() *cobra.Command {
 	var durability string
+	var f embedFlags
 	c := &cobra.Command{
 		Use:   "ingest FILE|-",
 		Short: "Journal events from a file, one CloudEvent a line",
@@ -39,12 +41,18 @@ came with: the one of the same source if there is one, else the only one of any
 source. An event that is in the journal already is a duplicate and changes
 nothing, so an input can be given again, in whole or after an interruption.
 
+With --embed, an event that comes without a vector gets one, computed from its
+text: a payload that is text, or the texts in a payload of JSON. The vector is
+stored with the event and never computed again. An event whose vector cannot be
+computed is taken without one, which is reported and counted.
+
 A line that cannot be taken is reported on standard error, as "line N: reason"
 or, with -o json, as {"line":N,"reason":"..."}; the others are taken. The last
 line of the output counts what was ingested. The exit code is 1 if a line was
 rejected or the input could not be read to its end.`,
 		Example: lines(
 			"toka-node ingest --data ./data events.jsonl.gz",
+			"toka-node ingest --data ./data --embed static events.jsonl.gz",
 			"curl -s https://example.org/events.jsonl | toka-node ingest --data ./data -"),
 		Args: args(1, "one FILE, or - for standard input"),
 		RunE: func(c *cobra.Command, files []string) error {
@@ -52,17 +60,22 @@ rejected or the input could not be read to its end.`,
 			if err != nil || level == journal.LevelMemory {
 				return usage("durability %q: use fsync or os", durability)
 			}
-			return a.ingest(c.Context(), files[0], level)
+			e, err := a.embedder(&f)
+			if err != nil {
+				return err
+			}
+			return a.ingest(c.Context(), files[0], level, e)
 		},
 	}
 	c.Flags().StringVar(&durability, "durability", journal.LevelFsync.String(),
 		"when an event counts as ingested: fsync (on the disk) or os (handed to the system; lost in a power cut)")
+	f.flags(c, "none")
 	return a.withData(c)
 }
 
 // ingest reads first and opens the journal then, so that a wrong name does not
 // leave a directory behind.
-func (a *app) ingest(ctx context.Context, name string, level journal.Level) error {
+func (a *app) ingest(ctx context.Context, name string, level journal.Level, e intent.Embedder) error {
 	input, size, err := a.input(name)
 	if err != nil {
 		return err
@@ -78,12 +91,16 @@ func (a *app) ingest(ctx context.Context, name string, level journal.Level) erro
 	if err != nil {
 		return err
 	}
+	if want := j.Dimension(); e != nil && want != 0 && want != e.Dimension() {
+		err := fmt.Errorf("embed: %s has vectors of %d dimensions, and the intents of this journal are of %d", e.Name(), e.Dimension(), want)
+		return errors.Join(&exit{ExitRefused, err}, letGo())
+	}
 	sys, err := actors.Start(j, a.registry, actors.Options{})
 	if err != nil {
 		return errors.Join(err, letGo())
 	}
 	g := &ingest{
-		j: j, sys: sys, reader: reader, name: name,
+		j: j, sys: sys, reader: reader, name: name, embedder: e,
 		flying: newFlying(), landed: make(chan struct{}, 1),
 		progress: newProgress(a.streams.Err, size), json: a.json(),
 	}
@@ -95,6 +112,9 @@ func (a *app) ingest(ctx context.Context, name string, level journal.Level) erro
 		if e := end(); err == nil {
 			err = e
 		}
+	}
+	if e != nil {
+		g.count.Embedded, g.count.Unembedded = &g.embedded, &g.unembedded
 	}
 	if e := a.ingested(&g.count); err == nil {
 		err = e
@@ -135,13 +155,22 @@ type counts struct {
 	Ingested   uint64 `json:"ingested"`
 	Duplicates uint64 `json:"duplicates"`
 	Rejected   uint64 `json:"rejected"`
+
+	// With --embed: lines that got a vector, and lines with a text that got
+	// none.
+	Embedded   *uint64 `json:"embedded,omitempty"`
+	Unembedded *uint64 `json:"unembedded,omitempty"`
 }
 
 func (a *app) ingested(c *counts) error {
 	if a.json() {
 		return a.object(c)
 	}
-	_, err := fmt.Fprintf(a.streams.Out, "ingested %d, duplicates %d, rejected %d\n", c.Ingested, c.Duplicates, c.Rejected)
+	embedded := ""
+	if c.Embedded != nil {
+		embedded = fmt.Sprintf(", embedded %d, without a vector %d", *c.Embedded, *c.Unembedded)
+	}
+	_, err := fmt.Fprintf(a.streams.Out, "ingested %d, duplicates %d, rejected %d%s\n", c.Ingested, c.Duplicates, c.Rejected, embedded)
 	return err
 }
 
@@ -156,6 +185,9 @@ type ingest struct {
 	progress *progress
 	json     bool
 	count    counts
+
+	embedder             intent.Embedder // nil: vectors come with events, or not at all
+	embedded, unembedded uint64
 
 	queue  []*flight // lines that are not accounted for, in order
 	bytes  int64     // of what is in queue
@@ -190,6 +222,10 @@ type parsed struct {
 	in   cloudevents.Incoming
 	err  error // why the line is rejected
 	end  error // why there are no more lines; io.EOF at the end
+
+	// What came of the batch of which this is the first line; see embedding.
+	embedded, unembedded int
+	unembeddedFor        error
 }
 
 // run takes line after line until the input ends or ctx does, and then waits
@@ -198,6 +234,9 @@ func (g *ingest) run(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	input := g.read(reading)
+	if g.embedder != nil {
+		input = g.embedding(reading, input)
+	}
 	failing, give := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer give(nil)
 	g.failing = failing
@@ -277,6 +316,7 @@ func (g *ingest) take(l parsed) error {
 	f := &flight{line: l.line, size: l.size, source: l.in.Source, id: l.in.OutsideID, event: l.in.Draft.ID}
 	g.queue = append(g.queue, f)
 	g.bytes += f.size
+	g.noteEmbedded(&l)
 	if l.err != nil {
 		f.land(false, l.err)
 		return nil

@@ -38,7 +38,7 @@ func (g *ingest) account() error {
 			g.count.Ingested++
 		case rejects(f.err) || errors.Is(f.err, cloudevents.ErrLineTooLong):
 			g.count.Rejected++
-			g.reject(f.line, f.reason())
+			g.report(f.line, f.reason())
 		default:
 			return fmt.Errorf("line %d: %w", f.line, f.err)
 		}
@@ -48,7 +48,8 @@ func (g *ingest) account() error {
 	return nil
 }
 
-func (g *ingest) reject(line int, reason string) {
+// report says something about a line.
+func (g *ingest) report(line int, reason string) {
 	reason = printable(reason)
 	g.progress.above(func(w io.Writer) {
 		if !g.json {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 func (a *app) logCommand() *cobra.Command {
 	var f filter
+	var l likeness
 	c := &cobra.Command{
 		Use:   "log",
 		Short: "List events in the order of the journal",
@@ -26,9 +28,13 @@ All filters that are given must hold. Times are record times; they select, and
 never change the order. An agent's events are those of the stream that bears its
 name. A list by --intent ends where intents are assigned up to.
 
+--like selects events by meaning: those whose stored vector is at least --min
+near to the vector of the text.
+
 A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 		Example: lines(
 			"toka-node log --data ./data --backwards --limit 20",
+			"toka-node log --data ./data --like 'the customer wants a refund' --min 0.3",
 			"toka-node log --data ./data --stream order-1 -o json",
 			"toka-node log --data ./data --kind 'order.*' --after 1-42",
 			"toka-node log --data ./data --correlation talk-7 --since 90m"),
@@ -42,26 +48,40 @@ A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 				if err != nil {
 					return err
 				}
-				return a.list(c, j, q)
+				if l.text == "" {
+					return a.list(c, j.Read(c.Context(), q))
+				}
+				like, err := a.likeness(c.Context(), &l)
+				if err != nil {
+					return err
+				}
+				return a.list(c, like.events(c.Context(), j, q))
 			})
 		},
 	}
 	f.flags(c, true)
-	return a.withData(c)
+	l.flags(c, 0.3)
+	return a.withData(c, "ids")
 }
 
-func (a *app) list(c *cobra.Command, j *journal.Journal, q journal.Query) error {
+func (a *app) list(c *cobra.Command, es iter.Seq2[events.Event, error]) error {
 	t := a.table()
-	if !a.json() {
+	if a.output == "table" {
 		fmt.Fprintln(t, "CURSOR\tRECORDED\tSTREAM\tKIND\tDIGEST\tPARENTS")
 	}
-	for e, err := range j.Read(c.Context(), q) {
+	for e, err := range es {
 		if err != nil {
 			_ = t.Flush()
 			return err
 		}
 		if a.json() {
 			if err := a.object(toJSON(e)); err != nil {
+				return err
+			}
+			continue
+		}
+		if a.output == "ids" {
+			if _, err := fmt.Fprintln(a.streams.Out, e.ID); err != nil {
 				return err
 			}
 			continue

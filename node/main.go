@@ -166,7 +166,7 @@ was not opened.`,
 	a.withRemote(root)
 	root.AddCommand(a.runCommand(), a.tailCommand(), a.tokenCommand(), a.checkCommand(), a.doctorCommand())
 	root.AddCommand(a.agentsCommand(), a.agentCommand(), a.parkedCommand())
-	root.AddCommand(a.logCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
+	root.AddCommand(a.logCommand(), a.searchCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)
 	root.AddCommand(a.statsCommand(), a.consumersCommand())
