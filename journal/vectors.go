@@ -19,7 +19,9 @@ type Embedded struct {
 }
 
 // Vectors yields the stored embeddings of events after a position, in order of
-// position, up to the end that the journal had when it was called. It holds a
+// position, up to the end that the journal had when it was called. One that was
+// added later stands where it was added, at an event of KindIntentEmbedded. It
+// holds a
 // bounded part of them in memory; a vector is valid until the next one is
 // yielded. An error wraps ErrCorrupt or ErrClosed, or is the context's, and is
 // the last that is yielded.
@@ -84,30 +86,6 @@ func (j *Journal) vectors(ctx context.Context, after, end uint64, old []Embedded
 	return chunk, nil
 }
 
-// Vector returns the stored embedding of the event at a position, or nil if it
-// has none.
-func (j *Journal) Vector(ctx context.Context, position uint64) (intent.Vector, error) {
-	if err := j.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer j.leave()
-	if position == 0 || position > j.mark.load() {
-		return nil, fmt.Errorf("position %d: %w: the journal ends at %d", position, ErrNotFound, j.mark.load())
-	}
-	value, closer, err := j.store.log.Get(positionKey(logVector, position))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("log: %w", readError(err))
-	}
-	defer func() { _ = closer.Close() }()
-	v, err := appendVector(nil, value)
-	if err != nil {
-		return nil, fmt.Errorf("position %d: embedding: %w: %w", position, ErrCorrupt, err)
-	}
-	return v, nil
-}
-
 // appendVector reads a stored vector of any dimension into the memory of v.
 func appendVector(v intent.Vector, stored []byte) (intent.Vector, error) {
 	if len(stored)%2 != 0 {
@@ -118,7 +96,3 @@ func appendVector(v intent.Vector, stored []byte) (intent.Vector, error) {
 	}
 	return v, v.Check(len(v))
 }
-
-// Dimension is that of the embeddings that the journal's intents are of; 0 if
-// it has none, and takes embeddings of any.
-func (j *Journal) Dimension() int { return j.intent.dimension }

@@ -91,9 +91,10 @@ func (a *app) ingest(ctx context.Context, name string, level journal.Level, e in
 	if err != nil {
 		return err
 	}
-	if want := j.Dimension(); e != nil && want != 0 && want != e.Dimension() {
-		err := fmt.Errorf("embed: %s has vectors of %d dimensions, and the intents of this journal are of %d", e.Name(), e.Dimension(), want)
-		return errors.Join(&exit{ExitRefused, err}, letGo())
+	if e != nil {
+		if err := j.UseModel(ctx, journal.Model{Name: e.Name(), Dimension: e.Dimension()}); err != nil {
+			return errors.Join(&exit{ExitRefused, fmt.Errorf("embed: %w", err)}, letGo())
+		}
 	}
 	sys, err := actors.Start(j, a.registry, actors.Options{})
 	if err != nil {

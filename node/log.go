@@ -51,7 +51,7 @@ A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 				if l.text == "" {
 					return a.list(c, j.Read(c.Context(), q))
 				}
-				like, err := a.likeness(c.Context(), &l)
+				like, err := a.likeness(c.Context(), j, &l)
 				if err != nil {
 					return err
 				}

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -74,7 +75,7 @@ type like struct {
 	norm   float64
 }
 
-func (a *app) likeness(ctx context.Context, l *likeness) (*like, error) {
+func (a *app) likeness(ctx context.Context, j *journal.Journal, l *likeness) (*like, error) {
 	if math.IsNaN(l.min) || l.min < -1 || l.min > 1 {
 		return nil, usage("min %v: a similarity is -1 to 1", l.min)
 	}
@@ -84,6 +85,9 @@ func (a *app) likeness(ctx context.Context, l *likeness) (*like, error) {
 	}
 	if e == nil {
 		return nil, usage("--like needs the vector of the text: give --embed static or the URL of a server")
+	}
+	if m, ok := j.Model(); ok && m.Name != e.Name() {
+		return nil, usage("the vectors of this journal are of %s, which %s cannot be compared with: give --embed and --embed-model as for the events", m.Name, e.Name())
 	}
 	vectors, err := e.Embed(ctx, []string{l.text})
 	if err != nil {
@@ -114,7 +118,7 @@ func (x *like) events(ctx context.Context, j *journal.Journal, q journal.Query) 
 		q.Limit = 0
 		for e, err := range j.Read(ctx, q) {
 			var v intent.Vector
-			if err == nil && !e.EmbeddingDigest.IsZero() {
+			if err == nil && e.Stream != journal.StreamIntents {
 				v, err = j.Vector(ctx, e.Position)
 			}
 			if err != nil {
@@ -174,7 +178,7 @@ type foundJSON struct {
 }
 
 func (a *app) search(ctx context.Context, j *journal.Journal, l *likeness, limit int) error {
-	x, err := a.likeness(ctx, l)
+	x, err := a.likeness(ctx, j, l)
 	if err != nil {
 		return err
 	}
@@ -203,6 +207,9 @@ func (a *app) search(ctx context.Context, j *journal.Journal, l *likeness, limit
 		}
 		similarity := best[i].similarity
 		i++
+		if e, err = embedded(ctx, j, e); err != nil {
+			return errors.Join(err, t.Flush())
+		}
 		switch a.output {
 		case "json":
 			err = a.object(foundJSON{similarity, toJSON(e)})
@@ -217,6 +224,21 @@ func (a *app) search(ctx context.Context, j *journal.Journal, l *likeness, limit
 		}
 	}
 	return t.Flush()
+}
+
+// embedded returns the event that a vector is of: e itself, or, where e added
+// the vector later, the one that it was added to.
+func embedded(ctx context.Context, j *journal.Journal, e events.Event) (events.Event, error) {
+	if e.Stream != journal.StreamIntents || e.Kind != journal.KindIntentEmbedded {
+		return e, nil
+	}
+	var order struct {
+		Position uint64 `json:"position"`
+	}
+	if err := json.Unmarshal(e.Payload, &order); err != nil {
+		return e, fmt.Errorf("position %d: %w", e.Position, err)
+	}
+	return j.At(ctx, order.Position)
 }
 
 // abstract is the beginning of an event's text, on one line.

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/tokaworks/toka/intent/static"
+	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/node"
 )
 
@@ -73,12 +76,36 @@ func TestSearch(t *testing.T) {
 		t.Errorf("with --limit 1: %q", one)
 	}
 	must(t, node.ExitDone, "verify", "--data", data)
+	addLater(t, data)
+	if table := must(t, node.ExitDone, "search", "--data", data, "--like", "an empty event", "--limit", "1").out; !strings.Contains(table, " 1.000 ") && !strings.Contains(table, "1.000  ") || !strings.Contains(table, " a.b ") {
+		t.Error(table)
+	}
 	// What is there keeps its vector, and is not computed again.
 	if r := feed(t, node.ExitDone, texts(), data, "--embed", "static"); r.out != "ingested 0, duplicates 6, rejected 0, embedded 0, without a vector 0\n" {
 		t.Error(r)
 	}
 	if r := feed(t, node.ExitDone, texts(), data); r.out != "ingested 0, duplicates 6, rejected 0\n" {
 		t.Error(r)
+	}
+}
+
+// addLater gives the event without a text the vector of one.
+func addLater(t *testing.T, data string) {
+	t.Helper()
+	j, err := journal.Open(data, journal.Options{MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	es, err := j.ByOutsideID(t.Context(), "5")
+	if err != nil || len(es) != 1 {
+		t.Fatal(es, err)
+	}
+	vs, err := static.Embedder{}.Embed(t.Context(), []string{"an empty event"})
+	if err == nil {
+		_, err = j.EmbedEvent(t.Context(), es[0].Position, vs[0])
+	}
+	if err := errors.Join(err, j.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -135,6 +162,12 @@ func TestIngestEmbedServer(t *testing.T) {
 	before := asked.Load()
 	if r := feed(t, node.ExitDone, texts(), data, "--embed", s.URL+"/v1", "--embed-model", "m", "--embed-dimension", "3"); !strings.HasPrefix(r.out, "ingested 0, duplicates 6") || asked.Load() != before {
 		t.Errorf("%v after %d requests more", r, asked.Load()-before)
+	}
+	if r := must(t, node.ExitUsage, "search", "--data", data, "--like", "x"); !strings.Contains(r.err, "are of openai:m") {
+		t.Error(r.err)
+	}
+	if r := feed(t, node.ExitRefused, texts(), data, "--embed", "static"); !strings.Contains(r.err, "openai:m") {
+		t.Error(r.err)
 	}
 	must(t, node.ExitDone, "search", "--data", data, "--like", "x", "--embed", s.URL+"/v1", "--embed-model", "m", "--embed-dimension", "3")
 
