@@ -20,11 +20,14 @@ import (
 // Cancelling ctx abandons the wait, not the write: the error is then an
 // *OutcomeError that carries the ids to retry with. Other errors wrap
 // events.ErrInvalid, intent.ErrEmbedding, ErrIDConflict, ErrPartlyKnown,
-// ErrUnknownParent, ErrWrongVersion, ErrClosed or ErrFatal; after each of
-// these but ErrFatal nothing was stored.
+// ErrUnknownParent, ErrWrongVersion, ErrFull, ErrClosed or ErrFatal; after each
+// of these but ErrFatal nothing was stored.
 func (j *Journal) Append(ctx context.Context, w Write) (Receipt, error) {
 	r, err := j.prepare(&w)
 	if err != nil {
+		return Receipt{}, err
+	}
+	if err := j.refuseFull(&w); err != nil {
 		return Receipt{}, err
 	}
 	r.answer = make(chan struct{})
@@ -57,7 +60,7 @@ func (j *Journal) Append(ctx context.Context, w Write) (Receipt, error) {
 // journal's that done must not hold up: in the order of the journal, save that
 // a write with embeddings is answered when its intents are known. An
 // error means that w was refused before it was queued and done will not be
-// called. ctx bounds the wait for room in the queue only.
+// called. ctx bounds the wait for room, in the queue and on the disk, only.
 func (j *Journal) Submit(ctx context.Context, w Write, done func(Receipt, error)) error {
 	r, err := j.prepare(&w)
 	if err != nil {
@@ -70,6 +73,9 @@ func (j *Journal) Submit(ctx context.Context, w Write, done func(Receipt, error)
 			}
 		}()
 		done(receipt, err)
+	}
+	if err := j.awaitRoom(ctx, r.sealed); err != nil {
+		return err
 	}
 	return j.queue.put(ctx, r)
 }

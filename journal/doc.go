@@ -72,6 +72,9 @@
 //     TestBrokenStrategyOpens).
 //   - The first model that is named is fixed for the journal; embeddings of
 //     another one are refused by name (TestModelIsFixed).
+//   - While there is no room on the disk, appends are refused and what agents
+//     write waits, before the store breaks; reads go on, and so does all else
+//     when there is room again (TestNoRoom).
 //   - A storage failure ends the journal, not the process: every append and
 //     wait returns ErrFatal, OnFatal is called once, and the journal can be
 //     closed and opened again in the same process (TestStorageFailure,

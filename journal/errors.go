@@ -12,6 +12,9 @@ import (
 var (
 	// ErrClosed: the journal was closed; nothing was written.
 	ErrClosed = errors.New("journal is closed")
+	// ErrFull: Options.Room says that the disk is nearly full; nothing was
+	// written. Reads go on.
+	ErrFull = errors.New("the disk is nearly full")
 	// ErrFatal: the storage failed. Nothing more will be acknowledged; close
 	// the journal and open it again. Whether a write that waited was stored
 	// is found out by retrying the same value there.

@@ -98,6 +98,11 @@ type Options struct {
 	// are answered. It must be quick.
 	OnCommit func(Commit)
 
+	// Room reports whether there is room on the disk for more events. While
+	// there is none, Append returns ErrFull and Submit waits: a store does not
+	// survive a disk that is full. It must be quick. Default: there is always.
+	Room func() bool
+
 	// Mark is the file of the outside mark, which notes where the journal ends
 	// so that a store whose newest part is missing is refused. Default: DIR.mark
 	// beside the directory, or DIR/MARK where nothing can be written there. A

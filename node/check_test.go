@@ -198,3 +198,16 @@ func TestDoctor(t *testing.T) {
 	expect(doctor(node.ExitRefused, t.TempDir())["format"], "critical", "no journal")
 	expect(doctor(node.ExitRefused, filepath.Join(dir, "none"))["directory"], "critical", "none")
 }
+
+// TestHeldFull holds what comes by the socket to the watermark of the node.
+func TestHeldFull(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	must(t, node.ExitDone, "ingest", "--data", dir, sample)
+	runNode(t, actors.NewRegistry(), dir, "--keep-free", noRoom)
+	if code, _, errs := commandLine(t, guest, "ingest", "--data", dir, "-"); code != node.ExitFull || !strings.Contains(errs, "the disk is nearly full") {
+		t.Errorf("ingest: code %d, %s", code, errs)
+	}
+	if code, out, errs := commandLine(t, "", "log", "--data", dir, "-o", "json"); code != node.ExitDone || strings.Count(out, "\n") != 300 {
+		t.Errorf("log: code %d, %s", code, errs)
+	}
+}

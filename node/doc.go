@@ -40,6 +40,8 @@
 //     can read it, of a journal that a node holds and of one that none does
 //     (TestCheck, TestDoctor).
 //   - The numbers of a node are served to Prometheus (TestMetrics).
+//   - While the disk is nearly full, a node takes no events from the socket
+//     either, and reads go on (TestHeldFull).
 //   - While a node holds a journal, every other command on the directory runs
 //     there, or is refused by a word that names the node (TestHeldStore).
 //   - Following a node shows every event once, also over connections that are cut

@@ -30,7 +30,8 @@ import (
 type held struct {
 	node   *server.Node
 	tokens *auth.Tokens
-	dir    string // of the journal
+	dir    string                     // of the journal
+	space  func() (free, keep uint64) // nil: there is always room
 }
 
 // socketName is the file of the socket in the directory of a journal.
@@ -256,6 +257,12 @@ func holder(dir string) string {
 // one that is held. It is let go with letGo and not closed.
 func (a *app) borrow(o journal.Options) (j *journal.Journal, letGo func() error, err error) {
 	if a.held != nil {
+		if a.held.space != nil {
+			// What comes to be full meanwhile is waited for.
+			if free, keep := a.held.space(); free < keep {
+				return nil, nil, fmt.Errorf("%w: %d MiB are left and %d MiB are kept free; make room and try again", journal.ErrFull, free>>20, keep>>20)
+			}
+		}
 		return a.held.node.Journal, func() error { return nil }, nil
 	}
 	if j, err = a.open(o); err != nil {
@@ -265,9 +272,9 @@ func (a *app) borrow(o journal.Options) (j *journal.Journal, letGo func() error,
 }
 
 // serveCommand runs a command line on the journal of a node.
-func (a *app) serveCommand(tokens *auth.Tokens) server.CommandFunc {
+func (a *app) serveCommand(tokens *auth.Tokens, space func() (free, keep uint64)) server.CommandFunc {
 	return func(ctx context.Context, n *server.Node, args []string, in io.Reader, out, errs io.Writer) int {
-		inside := &app{registry: a.registry, streams: Streams{In: in, Out: out, Err: errs}, held: &held{n, tokens, a.data}}
+		inside := &app{registry: a.registry, streams: Streams{In: in, Out: out, Err: errs}, held: &held{n, tokens, a.data, space}}
 		return inside.run(ctx, args)
 	}
 }

@@ -109,7 +109,7 @@ func usage(format string, args ...any) error {
 func exitCode(err error) int {
 	var e *exit
 	switch {
-	case errors.Is(err, journal.ErrFatal) && errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, journal.ErrFatal) && errors.Is(err, syscall.ENOSPC), errors.Is(err, journal.ErrFull):
 		return ExitFull
 	case errors.Is(err, journal.ErrFatal):
 		return ExitStorage

@@ -140,16 +140,17 @@ func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 		return &exit{ExitRefused, fmt.Errorf("listen: %w; another node may serve there, give another --listen", err)}
 	}
 	defer func() { _ = ln.Close() }() // the server has closed it, unless it never ran
+	space := a.space(level, f.keepFree<<20)
 	numbers := metrics.New(versionNow().Version)
 	s := server.New(server.Options{
 		Version: versionNow().Version, Logger: log, Tokens: tokens,
 		NeedToken: beyond && !f.insecure, Hosts: f.hosts, TLS: config,
 		Find: find, Describe: func(e events.Event) any { return toJSON(e) },
-		Command: a.serveCommand(tokens), Allowed: a.networkScope, Key: key,
+		Command: a.serveCommand(tokens, space), Allowed: a.networkScope, Key: key,
 		Metrics: numbers.Handler(), OnRequest: numbers.Request,
-		Space: a.space(level, f.keepFree<<20), RatePerToken: f.rate,
+		Space: space, RatePerToken: f.rate,
 	})
-	n := &node{a: a, f: f, log: log, server: s, numbers: numbers, failed: make(chan error, 4)}
+	n := &node{a: a, f: f, log: log, server: s, numbers: numbers, space: space, failed: make(chan error, 4)}
 	n.serve(ln, false)
 	err = n.run(ctx, level)
 	// Whatever the reason to stop, the requests that came in are answered.
@@ -178,7 +179,8 @@ type node struct {
 	log     *slog.Logger
 	server  *server.Server
 	numbers *metrics.Metrics
-	failed  chan error // a listener ended
+	space   func() (free, keep uint64) // nil: there is always room
+	failed  chan error                 // a listener ended
 
 	journal   *journal.Journal
 	system    *actors.System
@@ -210,7 +212,7 @@ func (n *node) url(ln net.Listener) string {
 // run serves until ctx ends or something fails.
 func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 	start := time.Now()
-	if n.journal, err = n.a.open(journal.Options{Level: level, Logger: n.log, OnCommit: n.numbers.Commit}); err != nil {
+	if n.journal, err = n.a.open(journal.Options{Level: level, Logger: n.log, OnCommit: n.numbers.Commit, Room: n.room()}); err != nil {
 		return err
 	}
 	if level != journal.LevelMemory {
@@ -252,6 +254,17 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 		return n.journal.Err()
 	case err := <-n.failed:
 		return err
+	}
+}
+
+// room reports whether the watermark lets events through.
+func (n *node) room() func() bool {
+	if n.space == nil {
+		return nil
+	}
+	return func() bool {
+		free, keep := n.space()
+		return free >= keep
 	}
 }
 

@@ -109,6 +109,7 @@ func asProblem(err error) *Problem {
 		{actors.ErrFailed, http.StatusUnprocessableEntity, "parked"},
 		{actors.ErrStopped, http.StatusServiceUnavailable, "stopping"},
 		{journal.ErrClosed, http.StatusServiceUnavailable, "stopping"},
+		{journal.ErrFull, http.StatusInsufficientStorage, "disk-full"},
 		{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
 		{journal.ErrFatal, http.StatusServiceUnavailable, "storage-failed"},
 		{journal.ErrCorrupt, http.StatusInternalServerError, "damaged"},
