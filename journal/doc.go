@@ -60,7 +60,7 @@
 //     with an embedding returns its own intent (TestAppendReturnsItsIntent).
 //   - What a strategy does on its own is stored in order of position, can be read
 //     and followed, and leads to the intents that events are read with; what was
-//     so as of a position stays so (TestIntentChanges). A query by an intent that
+//     so as of a position stays so (TestIntentChanges, TestIntentMembers). A query by an intent that
 //     was merged finds what it was merged into (TestQueryByAMergedIntent).
 //   - Merges and splits by hand, and embeddings that come later, are events that
 //     take effect at their place; all of it is the same after a restart, a kill

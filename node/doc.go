@@ -49,6 +49,9 @@
 //     scope that covers everything (TestTokens).
 //   - A benchmark leaves nothing behind but what --data keeps (TestBenchAppend,
 //     TestBenchAppendKeeps, TestBenchInterrupted).
+//   - Intents are listed, now or as of a cursor, shown, explained, merged, split and
+//     drawn; the same journal gives the same picture (TestIntents,
+//     TestIntentsMergeSplitAsOf, TestIntentsExplain, TestIntentsMap).
 //   - Questions about causes are answered as git answers them for its own
 //     history (TestOracle).
 //   - A bundle that is not sound is damage, and nothing of it is stored

@@ -237,7 +237,16 @@ func TestJSONOutput(t *testing.T) {
 	shop := filepath.Join(t.TempDir(), "shop")
 	must(t, node.ExitDone, "demo", "--data", shop, "--events", "60", "-o", "json")
 	parked := parkedIn(t, shop)
+	meant, intents := embedded(t)
 	invocations := map[string][]string{
+		"toka-node intents":         {"intents --data " + meant},
+		"toka-node intents as-of":   {"intents as-of 100 --data " + meant},
+		"toka-node intents explain": {"intents explain --data " + meant + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
+		"toka-node intents map":     {"intents map --data " + meant},
+		"toka-node intents merge":   {"intents merge --data " + meant + " " + intents[1].ID + " " + intents[0].ID},
+		"toka-node intents show":    {"intents show --data " + meant + " " + intents[0].ID},
+		"toka-node intents split":   {"intents split --data " + meant + " " + intents[0].ID},
+
 		"toka-node agents":       {"agents --data " + shop},
 		"toka-node agent":        {"agent stock --data " + shop},
 		"toka-node parked list":  {"parked list --data " + shop},

@@ -82,6 +82,8 @@ var places = map[string]place{
 	"parked list": {scope: auth.Read}, "parked show": {scope: auth.Read}, "parked retry": {scope: auth.Append},
 
 	"check": {scope: auth.Read}, "doctor": {asks: true},
+	"intents": {scope: auth.Read}, "intents as-of": {scope: auth.Read}, "intents show": {scope: auth.Read},
+	"intents explain": {scope: auth.Read}, "intents map": {scope: auth.Read},
 
 	"stats":            {scope: auth.Read},
 	"consumers list":   {scope: auth.Read},

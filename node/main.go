@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokaworks/toka/actors"
+	"github.com/tokaworks/toka/intent"
+	"github.com/tokaworks/toka/intent/cluster"
 	"github.com/tokaworks/toka/journal"
 )
 
@@ -170,6 +172,7 @@ was not opened.`,
 		a.demoCommand(), a.replayCommand(), a.benchCommand())
 	root.AddCommand(a.causalCommands()...)
 	root.AddCommand(a.statsCommand(), a.consumersCommand())
+	root.AddCommand(a.intentsCommand())
 	root.AddCommand(a.headCommand(), a.proveCommand(), a.backupCommand(), a.restoreCommand(),
 		a.pruneCommand(), a.eraseCommand())
 	return root
@@ -225,6 +228,11 @@ func (a *app) open(o journal.Options) (*journal.Journal, error) {
 	}
 	if a.change != nil {
 		a.change(&o)
+	}
+	if o.Intents == nil && o.NewIntents == nil {
+		o.NewIntents = func(_ string, dimension int) intent.Strategy {
+			return cluster.NewTwoPhase(cluster.Layered{Dimension: dimension})
+		}
 	}
 	j, err := journal.Open(a.data, o)
 	if err != nil {

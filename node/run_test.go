@@ -3,8 +3,12 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -168,6 +172,9 @@ var heldArgs = map[string][]string{
 
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
 
+	"intents": {}, "intents as-of": {"1"}, "intents show": {"INTENT"}, "intents explain": {"meant-1"}, "intents map": {},
+	"intents merge": {"OTHER", "INTENT"}, "intents split": {"INTENT"},
+
 	"tail":         {"--after", "0", "--limit", "1"},
 	"token create": {"--name", "x", "--scope", "read"}, "token list": {}, "token revoke": {"x"},
 }
@@ -187,6 +194,26 @@ func sulk(t *testing.T, dir string) (actors.Behaviour, string) {
 	return sulker, parkedIn(t, dir)
 }
 
+// meaning ingests events with vectors in two directions.
+func meaning(t *testing.T, dir string) []listedIntent {
+	t.Helper()
+	var in strings.Builder
+	for i := range 6 {
+		v := make([]byte, 16)
+		binary.LittleEndian.PutUint32(v[4*(i%2):], math.Float32bits(1))
+		binary.LittleEndian.PutUint32(v[8:], math.Float32bits(float32(i)/3))
+		fmt.Fprintf(&in, `{"specversion":"1.0","id":"meant-%d","source":"m","type":"a.b","tokaembedding":%q}`+"\n", i, base64.StdEncoding.EncodeToString(v))
+	}
+	if code, _, errs := commandLine(t, in.String(), "ingest", "--data", dir, "-"); code != 0 {
+		t.Fatal(errs)
+	}
+	all := listIntents(t, "intents", "--all", "--data", dir)
+	if len(all) < 2 || all[0].Parts < 2 {
+		t.Fatalf("%+v", all)
+	}
+	return all
+}
+
 // TestHeldStore runs every command on a store that a node holds.
 func TestHeldStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("a-long-name-", 9)) // longer than a socket's path may be
@@ -204,6 +231,7 @@ func TestHeldStore(t *testing.T) {
 			}
 		}
 	}
+	intents := meaning(t, dir)
 	sulking, parked := sulk(t, dir)
 	n := runNode(t, actors.NewRegistry(greeter, sulking), dir)
 	var walk func(c *cobra.Command, path []string)
@@ -225,6 +253,11 @@ func TestHeldStore(t *testing.T) {
 		}
 		if i := slices.Index(args, "PARKED"); i >= 0 {
 			args[i] = parked
+		}
+		for n, name := range []string{"INTENT", "OTHER"} {
+			if i := slices.Index(args, name); i >= 0 {
+				args[i] = intents[n].ID
+			}
 		}
 		code, out, errs := commandLine(t, guest, append(append(path, "--data", dir), args...)...)
 		switch {
