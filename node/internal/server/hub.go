@@ -167,7 +167,7 @@ func (h *hub) after(position uint64, f *selection, most int, frames [][]byte) ba
 }
 
 // maxChunk bounds what is written to a reader before it is flushed.
-const maxChunk = 256 << 10
+const maxChunk = 64 << 10
 
 // appendFrame encodes an event for a stream. Events have no name of their own,
 // so that a browser's onmessage gets them all.

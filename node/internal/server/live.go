@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -265,7 +266,9 @@ func (l *reader) catchUp(ctx context.Context) error {
 	q := l.sel.q
 	q.After = l.position
 	end := l.j.Position()
-	l.buf = l.buf[:0]
+	chunk := chunks.Get().(*[]byte)
+	defer letGo(chunk)
+	*chunk = (*chunk)[:0]
 	var n int
 	var next uint64
 	full := false
@@ -275,10 +278,10 @@ func (l *reader) catchUp(ctx context.Context) error {
 		}
 		next = e.Position
 		if l.sel.who.Covers(e.Stream, e.Kind) {
-			l.buf = l.append(l.buf, &e)
+			*chunk = l.append(*chunk, &e)
 			n++
 		}
-		if len(l.buf) >= maxChunk || !l.endless && n == l.left {
+		if len(*chunk) >= maxChunk || !l.endless && n == l.left {
 			full = true
 			break
 		}
@@ -286,15 +289,29 @@ func (l *reader) catchUp(ctx context.Context) error {
 	if !full {
 		next = max(next, end)
 	}
-	return l.sent(l.write(l.buf), n, next)
+	return l.sent(l.write(*chunk), n, next)
+}
+
+// chunks are what is sent to readers, while it is. A chunk for each reader would
+// be of its largest size for all of them once they had fallen behind together,
+// and most of their time went into making them that large.
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, maxChunk+4<<10); return &b }}
+
+// letGo keeps a chunk for the next one, unless a large event made it large.
+func letGo(chunk *[]byte) {
+	if cap(*chunk) <= 2*maxChunk {
+		chunks.Put(chunk)
+	}
 }
 
 func (l *reader) send(frames [][]byte, next uint64) error {
-	l.buf = l.buf[:0]
+	chunk := chunks.Get().(*[]byte)
+	defer letGo(chunk)
+	*chunk = (*chunk)[:0]
 	for _, f := range frames {
-		l.buf = append(l.buf, f...)
+		*chunk = append(*chunk, f...)
 	}
-	return l.sent(l.write(l.buf), len(frames), next)
+	return l.sent(l.write(*chunk), len(frames), next)
 }
 
 func (l *reader) sent(err error, n int, next uint64) error {
