@@ -24,6 +24,10 @@
 //     (TestDemo), goes on where it ended (TestDemoAgain), also after a power cut
 //     (TestDemoAfterPowerCut), and does the same again in a replay
 //     (TestDemoReplays).
+//   - With --embed, an ingest gives events vectors of their texts, and loses no
+//     event whose vector cannot be had (TestIngestEmbedServer). A search finds
+//     the events that are nearest to a text, of equals the oldest first
+//     (TestSearch).
 //   - A replay names the first place where this program does otherwise than
 //     what is recorded, with both sides (TestReplayFindsAPlantedFault), and an
 //     agent whose behaviour it does not have (TestReplayOfAnUnknownBehaviour).
