@@ -62,6 +62,11 @@
 //     and followed, and leads to the intents that events are read with; what was
 //     so as of a position stays so (TestIntentChanges, TestIntentMembers). A query by an intent that
 //     was merged finds what it was merged into (TestQueryByAMergedIntent).
+//   - A query by meaning yields exactly the events whose stored embedding has the
+//     cosine that was asked for, with any other filter, and as they come
+//     (TestQueryByMeaning).
+//   - A snapshot and what came after it give the same intents and changes, bit for
+//     bit, as reading everything does (TestIntentsAreRepeatable).
 //   - Merges and splits by hand, and embeddings that come later, are events that
 //     take effect at their place; all of it is the same after a restart, a kill
 //     or the loss of the index, and reads the same without a strategy

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 )
 
 // Query selects events. The zero Query is everything, in the order of the
@@ -21,6 +22,12 @@ type Query struct {
 	// Intent selects the events of one intent. Such a query ends where
 	// intents are assigned up to, which may be before the durable mark.
 	Intent events.ID
+
+	// Like selects events whose stored embedding has at least the cosine Min to
+	// it: a subscription by meaning. An event that was embedded later is found as
+	// the event that embedded it, at its place. See intent.Quantize.
+	Like intent.Vector
+	Min  float64
 
 	// Since and Until bound the record time: not before Since, before Until.
 	// They select, and never change the order. Zero is no bound.
@@ -42,7 +49,8 @@ func (q *Query) stream() (name string, none bool) {
 	return q.Agent, none
 }
 
-// Matches reports whether q selects e, but for Limit.
+// Matches reports whether q selects e, but for Limit and for Like, which takes
+// more than the event.
 func (q *Query) Matches(e *events.Event) bool {
 	stream, none := q.stream()
 	switch {

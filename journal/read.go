@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 )
 
 // Reading works in chunks: each one is copied out of the store and handed on
@@ -114,6 +115,9 @@ type reader struct {
 	q      *Query
 	stream string  // the only one, if not empty
 	want   *wanted // nil if nothing can be skipped
+
+	vector intent.Vector // buffer
+	norm   int64         // squared length of q.Like
 }
 
 // chunk reads the next part of what is left, and returns what is left then.
@@ -124,6 +128,8 @@ func (r *reader) chunk(left stretch) (chunk []events.Event, rest stretch, err er
 		return r.streamChunk(left)
 	case !r.q.Intent.IsZero():
 		return r.intentChunk(left)
+	case r.q.Like != nil:
+		return r.likeChunk(left)
 	}
 	run, rest, err := r.j.next(r.q, r.want, left)
 	if err != nil || run.empty() {
@@ -184,6 +190,12 @@ func (r *reader) scan(s stretch) (chunk []events.Event, rest stretch, err error)
 func (r *reader) load(positions []uint64, left stretch) (chunk []events.Event, rest stretch, err error) {
 	bytes := 0
 	for _, p := range positions {
+		if like, err := r.like(p); err != nil {
+			return chunk, left, err
+		} else if !like {
+			left = r.q.past(left, p)
+			continue
+		}
 		e, err := r.j.at(p)
 		if err != nil {
 			return chunk, left, err
@@ -244,6 +256,12 @@ func (r *reader) intentChunk(left stretch) (chunk []events.Event, rest stretch, 
 		}
 		return nil
 	})
+	return r.loaded(positions, left, rest, err)
+}
+
+// loaded loads what a walk over keys has found and says what is left then: rest
+// if the walk ended with errFull, nothing if it came to its end.
+func (r *reader) loaded(positions []uint64, left, rest stretch, err error) (chunk []events.Event, _ stretch, _ error) {
 	switch {
 	case err == nil:
 		rest = stretch{1, 0}

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/journal"
 )
 
@@ -33,7 +35,7 @@ type Config struct {
 	// beginning with $.
 	Name string
 
-	// Query is the filter: Stream, Agent, Kinds, Correlation, and where to
+	// Query is the filter: Stream, Agent, Kinds, Correlation, Like, and where to
 	// begin: After or Since. The zero Query is everything from the beginning.
 	Query journal.Query
 
@@ -83,6 +85,10 @@ func (c *Config) check() error {
 		return bad("names that begin with $ belong to the system")
 	case !q.Intent.IsZero():
 		return bad("a filter cannot select by intent, which is known only after the event")
+	case q.Like != nil && q.Like.Check(len(q.Like)) != nil:
+		return bad("the vector of Like is none that intent.Quantize makes")
+	case q.Like == nil && q.Min != 0 || math.IsNaN(q.Min) || math.IsInf(q.Min, 0):
+		return bad("min %v; it is the least cosine to Like", q.Min)
 	case !q.Until.IsZero() || q.Before != 0 || q.Backwards || q.Limit != 0:
 		return bad("a filter has no end and no direction: leave Until, Before, Backwards and Limit out")
 	case c.AckWait < time.Millisecond:
@@ -115,6 +121,8 @@ type configJSON struct {
 	Agent       string     `json:"agent,omitempty"`
 	Kinds       []string   `json:"kinds,omitempty"`
 	Correlation string     `json:"correlation,omitempty"`
+	Like        []byte     `json:"like,omitempty"` // as a vector is stored
+	Min         float64    `json:"min,omitempty"`
 	After       uint64     `json:"after,omitempty"`
 	Since       *time.Time `json:"since,omitempty"`
 	AckWait     int64      `json:"ack_wait_ms"`
@@ -130,6 +138,9 @@ func (c *Config) encode(begun uint64) (string, error) {
 	w := configJSON{
 		Stream: c.Query.Stream, Agent: c.Query.Agent, Correlation: c.Query.Correlation, After: c.Query.After,
 		AckWait: c.AckWait.Milliseconds(), MaxInFlight: c.MaxInFlight, MaxDeliver: c.MaxDeliver, Begun: begun,
+	}
+	if c.Query.Like != nil {
+		w.Like, w.Min = c.Query.Like.Bytes(), c.Query.Min
 	}
 	for _, p := range c.Query.Kinds {
 		w.Kinds = append(w.Kinds, p.String())
@@ -153,6 +164,12 @@ func decodeConfig(name, text string) (c Config, begun uint64, err error) {
 	c = Config{
 		Name: name, AckWait: time.Duration(w.AckWait) * time.Millisecond, MaxInFlight: w.MaxInFlight, MaxDeliver: w.MaxDeliver,
 		Query: journal.Query{Stream: w.Stream, Agent: w.Agent, Correlation: w.Correlation, After: w.After},
+	}
+	if len(w.Like) > 0 {
+		if c.Query.Like, err = intent.ParseVector(w.Like, len(w.Like)/2); err != nil {
+			return c, 0, fmt.Errorf("consumer %q: %w: %w", name, journal.ErrCorrupt, err)
+		}
+		c.Query.Min = w.Min
 	}
 	for _, k := range w.Kinds {
 		p, err := events.ParsePattern(k)
