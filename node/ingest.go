@@ -60,6 +60,9 @@ rejected or the input could not be read to its end.`,
 			if err != nil || level == journal.LevelMemory {
 				return usage("durability %q: use fsync or os", durability)
 			}
+			if err := a.checkIntents(); err != nil {
+				return err
+			}
 			e, err := a.embedder(&f)
 			if err != nil {
 				return err
@@ -67,6 +70,7 @@ rejected or the input could not be read to its end.`,
 			return a.ingest(c.Context(), files[0], level, e)
 		},
 	}
+	a.withIntents(c)
 	c.Flags().StringVar(&durability, "durability", journal.LevelFsync.String(),
 		"when an event counts as ingested: fsync (on the disk) or os (handed to the system; lost in a power cut)")
 	f.flags(c, "none")

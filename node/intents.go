@@ -77,7 +77,7 @@ func (a *app) intentsList(use string, check cobra.PositionalArgs, _ string) *cob
 	}
 	c.Flags().BoolVar(&all, "all", false, "list all of them, however small")
 	c.Flags().IntVar(&limit, "limit", 30, "list so many")
-	return a.withData(c)
+	return a.withData(c, "ids")
 }
 
 func (a *app) intentsAsOf() *cobra.Command {
@@ -97,6 +97,14 @@ func (a *app) listIntents(ctx context.Context, j *journal.Journal, asOf uint64, 
 	total := len(infos)
 	if !all {
 		infos = infos[:min(limit, total)]
+	}
+	if a.output == "ids" {
+		for i := range infos {
+			if _, err := fmt.Fprintln(a.streams.Out, infos[i].ID); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	members, err := membersOf(ctx, j, asOf, infos)
 	if err != nil {

@@ -16,8 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokaworks/toka/actors"
-	"github.com/tokaworks/toka/intent"
-	"github.com/tokaworks/toka/intent/cluster"
 	"github.com/tokaworks/toka/journal"
 )
 
@@ -136,6 +134,8 @@ type app struct {
 	held   *held
 	remote remote
 
+	intents string // the strategy of --intents; empty: as before
+
 	// change varies how journals are opened. It is for tests; nil does nothing.
 	change func(*journal.Options)
 }
@@ -230,9 +230,7 @@ func (a *app) open(o journal.Options) (*journal.Journal, error) {
 		a.change(&o)
 	}
 	if o.Intents == nil && o.NewIntents == nil {
-		o.NewIntents = func(_ string, dimension int) intent.Strategy {
-			return cluster.NewTwoPhase(cluster.Layered{Dimension: dimension})
-		}
+		o.NewIntents = newIntents(a.intents)
 	}
 	j, err := journal.Open(a.data, o)
 	if err != nil {

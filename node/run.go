@@ -62,6 +62,7 @@ when --stop-within is over is cut off; nothing that was acknowledged is lost.`,
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), &f) },
 	}
+	a.withIntents(c)
 	s := c.Flags()
 	s.StringVar(&f.listen, "listen", "127.0.0.1:7171", "address to serve at; port 0 takes a free one")
 	s.StringVar(&f.durability, "durability", journal.LevelFsync.String(), "when an append is answered: fsync (on the disk), os (handed to the system) or memory (nothing is kept)")
@@ -104,6 +105,9 @@ func (f *runFlags) check() (journal.Level, error) {
 
 func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 	level, err := f.check()
+	if err == nil {
+		err = a.checkIntents()
+	}
 	if err != nil {
 		return err
 	}
