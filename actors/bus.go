@@ -256,6 +256,7 @@ func (b *bus) keep(ctx context.Context) {
 		select {
 		case now := <-tick.C:
 			b.sys.second.Store(now.UnixNano())
+			b.sys.passivate()
 			if b.do(ctx, func() { b.save(func() {}) }) != nil {
 				return
 			}

@@ -68,8 +68,9 @@
 //     nobody spins (TestFullMailbox, TestManySendersToASmallMailbox).
 //   - At most one activation of a name is live (TestSpawnTwiceIsOneActor), and
 //     an actor that is stopped is gone only when its last position is durable;
-//     a reference makes it live again (TestStopActor). Commands that it did not
-//     come to are dead letters (TestDeadLetters).
+//     a reference makes it live again (TestStopActor), also where it was
+//     passivated because it had nothing to do (TestPassivation). Commands that
+//     it did not come to are dead letters (TestDeadLetters).
 //   - A [Tree] keeps its children alive by its strategy, starts them in order
 //     and stops them in reverse (TestTreeRestartsItsChildren,
 //     TestChildrenEndAsTheyAreMeantTo, TestStopIsInReverse); beyond its

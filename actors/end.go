@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/internal/authority"
@@ -281,5 +282,37 @@ func (s *System) revive(c *cell) {
 	s.spin(func() {
 		defer s.busy(-1)
 		_ = s.bus.do(s.ctx, func() { c.box.force(&message{kind: kindControl, run: again}) })
+	})
+}
+
+// passivateWithin bounds how long a resource may take to go.
+const passivateWithin = 10 * time.Second
+
+// passivate stops resources that have had nothing to do for long.
+func (s *System) passivate() {
+	after := s.opts.PassivateAfter
+	if after <= 0 {
+		return
+	}
+	var idle []string
+	s.mu.Lock()
+	for name, c := range s.cells {
+		_, leaving := s.ending[name]
+		if len(c.b.patterns) == 0 && !leaving && !s.stopping && c.box.idleFor() > after && c.clean.Load() && s.above(name) == "" {
+			idle = append(idle, name)
+		}
+	}
+	s.mu.Unlock()
+	if len(idle) == 0 {
+		return
+	}
+	s.spin(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, passivateWithin)
+		defer cancel()
+		for _, name := range idle {
+			if err := s.StopActor(ctx, name); err != nil {
+				s.log.Warn("an idle resource did not stop", "agent", name, "err", err)
+			}
+		}
 	})
 }

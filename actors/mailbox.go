@@ -45,6 +45,7 @@ type mailbox struct {
 	first  []*message // urgent
 	queue  []slot
 	room   chan struct{}
+	rested int64 // by clock, when there was last nothing left to deliver
 	since  int64 // by clock, when there was nothing; 0 while there is
 	closed bool  // to those outside
 	over   bool  // to all but urgent messages
@@ -67,6 +68,16 @@ func (b *mailbox) depth() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.waiting() + len(b.first)
+}
+
+// idleFor returns how long there has been nothing to deliver.
+func (b *mailbox) idleFor() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.active || b.held || b.waiting() > 0 {
+		return 0
+	}
+	return time.Duration(b.clock.Load() - b.rested)
 }
 
 // inHand is how many messages are being delivered.
@@ -333,7 +344,7 @@ func (b *mailbox) idle(sc *scratch) {
 	if b.waiting() > 0 {
 		return // behind the gate
 	}
-	b.since, b.batch = 0, b.batch[:0]
+	b.since, b.rested, b.batch = 0, b.clock.Load(), b.batch[:0]
 	// An idle actor is to be small: what it needed goes to the next one.
 	for _, slots := range []*[]slot{&b.batch, &b.queue} {
 		if cap(*slots) > smallBox {

@@ -153,7 +153,9 @@ func (a *address) await(ctx context.Context, post func(w *waiter) error) (Outcom
 }
 
 // Tell sends a command and does not wait for what comes of it. It waits for
-// room in the mailbox until ctx ends, unless an option says otherwise.
+// room in the mailbox until ctx ends, unless an option says otherwise. The
+// command must not be changed afterwards: without options it is encoded only
+// when it causes something.
 func (r *Ref[S, C]) Tell(ctx context.Context, command C, opts ...CommandOption) error {
 	return r.send(ctx, command, nil, opts)
 }

@@ -436,3 +436,35 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 }
+
+// A resource that has nothing to do for long goes, and comes back with its
+// state when somebody wants something of it.
+func TestPassivation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := memory(t)
+		stock, a := newStock(nil), clerk(nil)
+		sys := start(t, j, actors.Options{PassivateAfter: time.Minute}, stock, a)
+		must(t, a.Spawn(sys, "clerk"))
+		idle, used := spawnStock(t, sys, stock, "idle"), spawnStock(t, sys, stock, "used")
+		_, err := sys.Supervise(actors.Tree{Name: "top", Children: []actors.ChildSpec{stock.Child("kept")}})
+		must(t, err)
+		ask(t, idle, Add{1})
+		for range 4 {
+			time.Sleep(30 * time.Second)
+			ask(t, used, Add{1})
+		}
+		synctest.Wait()
+		if got := live(sys); !slices.Equal(got, []string{"clerk", "kept", "used"}) {
+			t.Errorf("live are %v", got)
+		}
+		ask(t, idle, Add{1})
+		if s := state(t, idle); s.Free != 2 {
+			t.Errorf("state %+v", s)
+		}
+		if got := live(sys); !slices.Equal(got, []string{"clerk", "idle", "kept", "used"}) {
+			t.Errorf("live are %v", got)
+		}
+		stopOK(t, sys)
+		closeOK(t, j)
+	})
+}

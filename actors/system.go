@@ -31,6 +31,11 @@ type Options struct {
 	// digest of its state, for replays to compare. Default 100.
 	DigestEvery uint64
 
+	// PassivateAfter is how long a resource has nothing to do until it is
+	// stopped, to within some seconds; the next message to it makes it live
+	// again. Children of a Tree stay. Default 0: never.
+	PassivateAfter time.Duration
+
 	// Recoveries is how many actors read their streams at the same time.
 	// Default 64.
 	Recoveries int
@@ -277,6 +282,7 @@ func (s *System) live(b *behaviour, name string, allowed bool) (*cell, error) {
 	}
 	c := &cell{sys: s, name: name, b: b, runner: b.runner()}
 	c.box = mailbox{owner: c, workers: s.workers, count: s.counts, clock: &s.second, capacity: s.opts.Mailbox}
+	c.box.rested = s.second.Load()
 	c.clean.Store(true)
 	if f := s.handed; f != nil {
 		c.take(f)
