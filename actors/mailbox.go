@@ -292,7 +292,8 @@ func (b *mailbox) run(sc *scratch) (more bool) {
 			return false
 		}
 		if m != nil {
-			b.owner.turn(&slot{m: m}, sc)
+			sc.slot = slot{m: m}
+			b.owner.turn(&sc.slot, sc)
 		} else {
 			b.deliver(sc)
 		}
@@ -348,7 +349,10 @@ func (b *mailbox) idle(sc *scratch) {
 	// An idle actor is to be small: what it needed goes to the next one.
 	for _, slots := range []*[]slot{&b.batch, &b.queue} {
 		if cap(*slots) > smallBox {
-			*slots, sc.slots = nil, (*slots)[:0]
+			if cap(*slots) > cap(sc.slots) {
+				sc.slots = (*slots)[:0]
+			}
+			*slots = nil
 		}
 	}
 	if b.held {
@@ -378,8 +382,7 @@ func (b *mailbox) deliver(sc *scratch) {
 		if i >= len(b.batch) {
 			return
 		}
-		s := b.batch[i]
-		b.batch[i] = slot{}
+		sc.slot, b.batch[i] = b.batch[i], slot{}
 		// Senders that wait are let in by the half, not one by one.
 		if b.wanted.Load() {
 			b.mu.Lock()
@@ -388,7 +391,7 @@ func (b *mailbox) deliver(sc *scratch) {
 			}
 			b.mu.Unlock()
 		}
-		b.owner.turn(&s, sc)
+		b.owner.turn(&sc.slot, sc)
 		if b.attention.Load() || b.workers.dispatch != nil {
 			return
 		}
@@ -401,6 +404,7 @@ type scratch struct {
 	m     *message
 	t     *Turn
 	slots []slot
+	slot  slot // that is delivered
 }
 
 // smallBox is how many places an idle mailbox keeps.
