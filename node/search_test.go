@@ -18,8 +18,10 @@ import (
 
 // noted is an event of a text.
 func noted(id, text string) string {
-	b, _ := json.Marshal(map[string]any{"specversion": "1.0", "id": id, "source": "s", "type": "a.b",
-		"datacontenttype": "application/json", "data": map[string]string{"note": text, "id": "9f3a-" + id}})
+	b, _ := json.Marshal(map[string]any{
+		"specversion": "1.0", "id": id, "source": "s", "type": "a.b",
+		"datacontenttype": "application/json", "data": map[string]string{"note": text, "id": "9f3a-" + id},
+	})
 	return string(b) + "\n"
 }
 

@@ -256,9 +256,13 @@ func TestKeyIsNotShown(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, o := range []openai.Options{
-		{Model: "m"}, {URL: "127.0.0.1:11434", Model: "m"}, {URL: "file:///etc", Model: "m"}, {URL: "http://", Model: "m"},
+		{Model: "m"},
+		{URL: "127.0.0.1:11434", Model: "m"},
+		{URL: "file:///etc", Model: "m"},
+		{URL: "http://", Model: "m"},
 		{URL: "http://me:sesame@[::1", Model: "m"},
-		{URL: "http://127.0.0.1/v1"}, {URL: "http://127.0.0.1/v1", Model: "m", Batch: -1},
+		{URL: "http://127.0.0.1/v1"},
+		{URL: "http://127.0.0.1/v1", Model: "m", Batch: -1},
 	} {
 		if _, err := openai.New(o); err == nil || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%+v: %v", o, err)

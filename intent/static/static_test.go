@@ -143,7 +143,7 @@ func TestSeesAndDoesNot(t *testing.T) {
 		{"the customer wants a refund", "please return the payment to the buyer", "fix a race in the scraper"},
 		{"my card has not arrived", "I am still waiting for my new credit card", "play some jazz music"},
 		{"transfer money to an account", "transferring cash to accounts", "set an alarm for seven"},
-		{"reciept for my payment", "receipt for my payment", "recipe for my dinner"},
+		{"reciept for my payment", "receipt for my payment", "recipe for my dinner"}, //nolint:misspell // what it is about
 	} {
 		near, far := cosine(embed(t, c.text), embed(t, c.near)), cosine(embed(t, c.text), embed(t, c.far))
 		t.Logf("%q: %.2f to %q, %.2f to %q", c.text, near, c.near, far, c.far)
