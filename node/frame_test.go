@@ -238,6 +238,8 @@ func TestJSONOutput(t *testing.T) {
 	must(t, node.ExitDone, "demo", "--data", shop, "--events", "60", "-o", "json")
 	parked := parkedIn(t, shop)
 	meant, intents := embedded(t)
+	embedded := filepath.Join(t.TempDir(), "embedded")
+	must(t, node.ExitDone, "ingest", "--embed", "static", "--data", embedded, sample)
 	invocations := map[string][]string{
 		"toka-node intents":         {"intents --data " + meant},
 		"toka-node intents as-of":   {"intents as-of 100 --data " + meant},
@@ -265,7 +267,7 @@ func TestJSONOutput(t *testing.T) {
 
 		"toka-node version": {"version"},
 		"toka-node log":     {"log --data " + data, "log --limit 3 --data " + data},
-		"toka-node search":  {"search --like refund --data " + data},
+		"toka-node search":  {"search --like refund --data " + embedded},
 		"toka-node show":    {"show --data " + data + " 734d28b515026ca9f429eba0a7d09954bceb6387"},
 		"toka-node verify":  {"verify --data " + data, "verify --data " + empty},
 		"toka-node ingest":  {"ingest --data " + data + " " + sample, "ingest --data " + data + " main_test.go"},

@@ -79,7 +79,7 @@ func parkedState(p *actors.Parked) string {
 func (a *app) parkedShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show ID", Short: "Show a parked message, why it is, and the stack",
-		Example: lines("toka-node parked show --data ./data 0197…"),
+		Example: lines("toka-node parked show --data ./data 0197…", "toka-node parked show --data ./data 0197… -o json"),
 		Args:    args(1, "an event: its id, the id it came with, or the beginning of its digest"),
 		RunE: func(c *cobra.Command, ids []string) error {
 			return a.read(func(j *journal.Journal) error {
