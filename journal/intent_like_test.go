@@ -44,9 +44,17 @@ func TestQueryByMeaning(t *testing.T) {
 	}
 	found := 0
 	for _, q := range []journal.Query{
-		{Min: 0.5}, {Min: 0.9}, {Min: -1}, {Min: 1.1}, {Min: 0.5, Stream: "s1"}, {Min: 0.5, Backwards: true}, {Min: 0.5, Limit: 7},
-		{Min: 0.5, After: 100, Before: 200}, {Min: 0.5, Backwards: true, Stream: "s2", Limit: 5},
-		{Min: 0.3, Intent: everything(t, j)[0].Intent.ID}, {Min: 0.3, Kinds: []events.Pattern{events.MustPattern("other.>")}},
+		{Min: 0.5},
+		{Min: 0.9},
+		{Min: -1},
+		{Min: 1.1},
+		{Min: 0.5, Stream: "s1"},
+		{Min: 0.5, Backwards: true},
+		{Min: 0.5, Limit: 7},
+		{Min: 0.5, After: 100, Before: 200},
+		{Min: 0.5, Backwards: true, Stream: "s2", Limit: 5},
+		{Min: 0.3, Intent: everything(t, j)[0].Intent.ID},
+		{Min: 0.3, Kinds: []events.Pattern{events.MustPattern("other.>")}},
 	} {
 		q.Like = like
 		plain := q
