@@ -71,3 +71,37 @@ func BenchmarkSnapshot(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkTwoPhase assigns events of a thousand intents, from the first one on, and
+// then in the steady state.
+func BenchmarkTwoPhase(b *testing.B) {
+	const dim, intents, events = intent.DefaultDimension, 1000, 20_000
+	r := rand.New(rand.NewPCG(1, 1))
+	centres := make([][]float32, intents)
+	for i := range centres {
+		centres[i] = gaussian(r, dim)
+	}
+	stream := fill(events, func(int) intent.Vector {
+		x := gaussian(r, dim)
+		for j, c := range centres[r.IntN(intents)] {
+			x[j] = c + 0.5*x[j]
+		}
+		return quantize(x)
+	})
+	b.Run("begin", func(b *testing.B) {
+		for b.Loop() {
+			answers(cluster.NewTwoPhase(cluster.Layered{}), 1, stream)
+		}
+		b.ReportMetric(float64(events*b.N)/b.Elapsed().Seconds(), "events/s")
+	})
+	b.Run("steady", func(b *testing.B) {
+		s := cluster.NewTwoPhase(cluster.Layered{})
+		answers(s, 1, stream)
+		i := 0
+		for b.Loop() {
+			s.Assign(arrival(events+i, stream[i%events]))
+			i++
+		}
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	})
+}

@@ -18,7 +18,7 @@ type Layered struct {
 	Dimension int
 
 	// Parts bounds how many micro-clusters are kept, 64 to 8,192: what is beyond
-	// is joined, the most alike first. 0 means 2,048. Memory and the time of an
+	// is joined, the most alike first. 0 means 2,048, for NewStrict twice that. Memory and the time of an
 	// arrival grow with it, the time of a regrouping with its square.
 	Parts int
 }
@@ -44,7 +44,7 @@ func (o Layered) checked(who string) Layered {
 // are follows from the data.
 func NewTwoPhase(o Layered) intent.Strategy {
 	o = o.checked("NewTwoPhase")
-	return newLayers(fmt.Sprintf("two-phase/1 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, bySilhouette)
+	return newLayers(fmt.Sprintf("two-phase/2 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, bySilhouette)
 }
 
 // NewBudgeted is NewTwoPhase with at most so many intents, 2 to 4,096, at any
@@ -57,22 +57,25 @@ func NewBudgeted(intents int, o Layered) intent.Strategy {
 		o.Parts = min(8192, max(64, 4*intents))
 	}
 	o = o.checked("NewBudgeted")
-	return newLayers(fmt.Sprintf("budgeted/1 dim=%d parts=%d intents=%d", o.Dimension, o.Parts, intents), o, o.Parts, intents, bySilhouette)
+	return newLayers(fmt.Sprintf("budgeted/2 dim=%d parts=%d intents=%d", o.Dimension, o.Parts, intents), o, o.Parts, intents, bySilhouette)
 }
 
 // NewStrict returns the strategy for who wants to be sure: two events share an
 // intent only if they are much nearer to each other than intents are to each
 // other. It leaves most events alone.
 func NewStrict(o Layered) intent.Strategy {
+	if o.Parts == 0 {
+		o.Parts = 2 * defaultParts // what is sure is small
+	}
 	o = o.checked("NewStrict")
-	return newLayers(fmt.Sprintf("strict/1 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, strictly)
+	return newLayers(fmt.Sprintf("strict/2 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, strictly)
 }
 
 // NewCalibrated returns a leader strategy that finds its threshold online,
 // without labels.
 func NewCalibrated(o Layered) intent.Strategy {
 	o = o.checked("NewCalibrated")
-	return newLayers(fmt.Sprintf("calibrated/1 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, byLeader)
+	return newLayers(fmt.Sprintf("calibrated/2 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, byLeader)
 }
 
 // bySilhouette cuts the hierarchy of smoothed parts where the silhouette is the
@@ -97,7 +100,7 @@ func bestCut(m *matter, joins []join, limit int) (best grouping, like float64) {
 		}
 		last = n
 		g := cut(len(m.v), joins, n)
-		g.settle(m, 2)
+		g.settle(m, 1)
 		if g.k < 2 {
 			return false
 		}
@@ -147,7 +150,7 @@ func planned(g grouping, m *matter, like float64) plan {
 
 // strictPart is which part of the distance between intents two groups of a
 // strict intent may be apart.
-const strictPart = 0.18
+const strictPart = 0.165
 
 // strictly joins only what is much nearer than intents are to each other.
 func strictly(p *parts, limit int) plan {
@@ -171,33 +174,53 @@ func strictly(p *parts, limit int) plan {
 }
 
 // byLeader runs the leader strategy over the parts, in order of age, with many
-// thresholds, and takes the one whose intents have the largest silhouette after
-// each part is read again against the final centroids; of three neighbours, so that
-// chance has less of a say.
+// thresholds, and takes the one whose intents agree the most with those that the
+// second phase would make: a leader sees each part once, in the order in which they
+// came, and cannot tell by itself which threshold was a good one.
 func byLeader(p *parts, limit int) plan {
-	const first, steps = 0.85, 25
-	m := newMatter(p.mean, p.weight)
-	groupings, scores := make([]grouping, steps), make([]float64, steps)
-	for i := range steps {
-		g := p.lead(first - 0.025*float64(i))
-		groupings[i] = grouping{slices.Clone(g.of), g.k}
-		g.reassign(m, g.centres(m))
-		scores[i] = -1
-		if g.k > 1 {
-			scores[i] = g.silhouette(m, nil)
+	m := newMatter(p.smooth(), p.weight)
+	want, _ := bestCut(m, hierarchy(m.v, m.weight), limit)
+	want.settle(m, 6)
+	var best grouping
+	most, threshold := math.Inf(-1), 0.0
+	for step := range 27 { // from .85 down to .2
+		least := 0.85 - 0.025*float64(step)
+		g := p.lead(least)
+		if a := agreement(g, want, p.weight); a > most {
+			best, most, threshold = g, a, least
 		}
 	}
-	best, most := 0, math.Inf(-1)
-	for i := range steps {
-		sum := scores[max(0, i-1)] + scores[i] + scores[min(steps-1, i+1)]
-		if sum > most {
-			best, most = i, sum
-		}
-	}
-	threshold := first - 0.025*float64(best)
-	g := groupings[best]
+	// What came early met centroids that were young: it is read again.
+	raw := newMatter(p.mean, p.weight)
+	best.reassign(raw, best.centres(raw))
 	join := int32(math.Round(threshold * fixed))
-	return plan{groups: g, centres: g.centres(m).units, value: threshold, rule: rule{join: join, alone: join}}
+	return plan{groups: best, centres: best.centres(raw).units, value: threshold, rule: rule{join: join, alone: join}}
+}
+
+// agreement is the adjusted Rand index of two groupings, over the members of the
+// parts.
+func agreement(a, b grouping, weight []float64) float64 {
+	cells := make([]float64, a.k*b.k)
+	rows, columns := make([]float64, a.k), make([]float64, b.k)
+	n := 0.0
+	for i, w := range weight {
+		cells[a.of[i]*b.k+b.of[i]] += w
+		rows[a.of[i]] += w
+		columns[b.of[i]] += w
+		n += w
+	}
+	pairs := func(sizes []float64) (sum float64) {
+		for _, s := range sizes {
+			sum += float64(s * max(0, s-1))
+		}
+		return sum
+	}
+	both, x, y := pairs(cells), pairs(rows), pairs(columns)
+	if n < 2 || x+y == 0 {
+		return 0
+	}
+	chance := float64(x*y) / float64(n*(n-1))
+	return (both - chance) / max(1e-9, (x+y)/2-chance)
 }
 
 // lead is the leader strategy over parts.
