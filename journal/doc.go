@@ -45,7 +45,8 @@
 //   - A snapshot that is damaged, or stands on an event that this journal does
 //     not hold there, is not returned (TestSnapshotsThatDoNotFit).
 //   - Indexes are derived: deleting the index directory loses nothing
-//     (TestIndexIsRebuilt), and one of an older version is rebuilt
+//     (TestIndexIsRebuilt), and a damaged page of it ends nothing
+//     (TestADamagedPageEndsNothing), and one of an older version is rebuilt
 //     (TestIndexOfAnOlderVersion).
 //   - A link is found from both of its ends, the newest ones included
 //     (TestLinks, TestLinksWhileTheyMove); a damaged byte of the index of

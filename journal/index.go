@@ -262,7 +262,7 @@ func (j *Journal) recover() error {
 		}
 		m, edge = indexMark{}, merkle.Edge{}
 	}
-	if err := j.runs.open(j.store.index); err != nil {
+	if err := j.runs.open(j.store.index, j.log); err != nil {
 		return err
 	}
 	j.index = m

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -74,8 +75,10 @@ type table struct {
 // runs is the list of runs, the oldest first; levels never grow along it. The
 // indexer changes it, anybody reads it.
 type runs struct {
-	db   *pebble.DB
-	list atomic.Pointer[[]*run]
+	db      *pebble.DB
+	log     *slog.Logger
+	list    atomic.Pointer[[]*run]
+	damaged bool // said so; the indexer's
 }
 
 func (s *runs) load() []*run { return *s.list.Load() }
@@ -118,8 +121,8 @@ func pageKey(b []byte, kind hashKind, level uint8, first uint64, page int) []byt
 
 // open reads the list of runs. Deletions of pages that a crash may have cut off
 // are made again.
-func (s *runs) open(db *pebble.DB) error {
-	s.db = db
+func (s *runs) open(db *pebble.DB, log *slog.Logger) error {
+	s.db, s.log = db, log
 	var list []*run
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{idxRun}, UpperBound: []byte{idxRun + 1}})
 	if err != nil {
@@ -286,119 +289,6 @@ func sortPairs(pairs, spare []pair) []pair {
 		start = end
 	}
 	return spare
-}
-
-// add puts a run that is written at the end of the list, and merges where a
-// level is full. The pages that a merge makes useless are deleted only after
-// the list names them no more: who has the old list and misses a page loads
-// the list again.
-func (s *runs) add(r *run) error {
-	list := append(slices.Clone(s.load()), r)
-	s.publish(list)
-	for {
-		at := full(list)
-		if at < 0 {
-			return nil
-		}
-		merged, err := s.merge(list[at : at+runFanout])
-		if err != nil {
-			return err
-		}
-		list = slices.Concat(list[:at], []*run{merged}, list[at+runFanout:])
-		s.publish(list)
-		if err := s.deletePages(merged.first, merged.last, merged.level-1); err != nil {
-			return err
-		}
-	}
-}
-
-// full returns where runFanout runs of one level begin, -1 if none do.
-func full(list []*run) int {
-	for i := 0; i+runFanout <= len(list); i++ {
-		if list[i].level == list[i+runFanout-1].level {
-			return i
-		}
-	}
-	return -1
-}
-
-// deletePages deletes the pages of the runs of a level that begin from first
-// to last.
-func (s *runs) deletePages(first, last uint64, level uint8) error {
-	for kind := range hashKinds {
-		lower, upper := pageKey(nil, kind, level, first, 0), pageKey(nil, kind, level, last+1, 0)
-		if err := s.db.DeleteRange(lower, upper, pebble.NoSync); err != nil {
-			return fmt.Errorf("index: %w", err)
-		}
-	}
-	return nil
-}
-
-// merge writes the pages of old as one run of the next level, and then, in one
-// step, that run in their place. If we die before that step, the next merge
-// writes the same pages again.
-func (s *runs) merge(old []*run) (*run, error) {
-	r := &run{first: old[0].first, last: old[len(old)-1].last, level: old[0].level + 1}
-	batch := s.db.NewBatch()
-	defer func() { _ = batch.Close() }()
-	var err error
-	set := func(key, value []byte) {
-		if err = errors.Join(err, batch.Set(key, value, nil)); err == nil && batch.Len() > 1<<20 {
-			err = batch.Commit(pebble.NoSync)
-			_ = batch.Close()
-			batch = s.db.NewBatch()
-		}
-	}
-	for kind := range hashKinds {
-		pairs := 0
-		for _, o := range old {
-			pairs += o.tables[kind].pairs
-		}
-		w := newPageWriter(r, kind, pairs, set)
-		if e := s.mergeKind(old, kind, w.add); e != nil {
-			return nil, e
-		}
-		w.end()
-	}
-	for _, o := range old[1:] {
-		err = errors.Join(err, batch.Delete(positionKey(idxRun, o.first), nil))
-	}
-	set(positionKey(idxRun, r.first), r.encode())
-	if err == nil {
-		err = batch.Commit(pebble.NoSync)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("index: merge runs: %w", err)
-	}
-	return r, nil
-}
-
-// mergeKind yields the pairs of all runs in order.
-func (s *runs) mergeKind(old []*run, kind hashKind, yield func(pair)) error {
-	cursors := make([]cursor, 0, len(old))
-	for _, o := range old {
-		c := cursor{from: s.db, r: o, kind: kind}
-		if ok, err := c.next(); err != nil {
-			return err
-		} else if ok {
-			cursors = append(cursors, c)
-		}
-	}
-	for len(cursors) > 0 {
-		least := 0
-		for i := 1; i < len(cursors); i++ {
-			if comparePairs(cursors[i].pair, cursors[least].pair) < 0 {
-				least = i
-			}
-		}
-		yield(cursors[least].pair)
-		if ok, err := cursors[least].next(); err != nil {
-			return err
-		} else if !ok {
-			cursors = slices.Delete(cursors, least, least+1)
-		}
-	}
-	return nil
 }
 
 // cursor walks over the pairs of a run.

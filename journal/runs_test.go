@@ -1,11 +1,14 @@
 package journal_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/internal/disk/disktest"
@@ -53,6 +56,54 @@ func TestRunsMerge(t *testing.T) {
 	}
 	if again := add(t, j, withID(draft(es[5].Stream, "test.happened", string(es[5].Payload)), es[5].ID)); again[0].Position != es[5].Position {
 		t.Errorf("the same event again is at %d, was at %d", again[0].Position, es[5].Position)
+	}
+}
+
+// A page of the index that is damaged keeps its run from being merged and is
+// named; it ends nothing, and the log builds the index again.
+func TestADamagedPageEndsNothing(t *testing.T) {
+	for _, gone := range []bool{true, false} {
+		d := disktest.New()
+		o := journal.Options{Volume: d.Volume()}.Small(16, 256<<10)
+		j := open(t, "/data", o)
+		addN(t, j, "before", 40)
+		closeOK(t, j)
+		j = open(t, "/data", o)
+		it, err := j.IndexDB().NewIter(&pebble.IterOptions{LowerBound: []byte("i"), UpperBound: []byte("j")})
+		if err != nil || !it.First() {
+			t.Fatalf("no page: %v", err)
+		}
+		key := bytes.Clone(it.Key())
+		if err := it.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if gone {
+			err = j.IndexDB().Delete(key, pebble.NoSync)
+		} else {
+			err = j.IndexDB().Set(key, []byte("short"), pebble.NoSync)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		es := addN(t, j, "after", 400) // twenty-five runs, which would be merged three times
+		if err := j.Err(); err != nil {
+			t.Fatalf("the journal has failed: %v", err)
+		}
+		closeOK(t, j)
+		j = open(t, "/data", o)
+		if r, err := j.Verify(t.Context(), nil); err != nil || r.OK {
+			t.Errorf("verify: %+v, %v", r, err)
+		}
+		for _, e := range es {
+			if got, err := j.ByID(t.Context(), e.ID); err != nil || got.Position != e.Position {
+				t.Fatalf("event at %d: %v", e.Position, err)
+			}
+		}
+		closeOK(t, j)
+		if err := d.Volume().FS.RemoveAll("/data/index"); err != nil {
+			t.Fatal(err)
+		}
+		verified(t, open(t, "/data", o))
 	}
 }
 

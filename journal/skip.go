@@ -45,7 +45,7 @@ func (s *summary) has(h uint64) bool {
 		if bit := h % n; s.filter[bit/8]&(1<<(bit%8)) == 0 {
 			return false
 		}
-		h = remix(h)
+		h = spread(h)
 	}
 	return true
 }
@@ -58,16 +58,7 @@ func hashText(salt byte, n int, text string) uint64 {
 	for i := range len(text) {
 		h = (h ^ uint64(text[i])) * 0x100000001b3
 	}
-	return remix(h)
-}
-
-// remix is the finaliser of MurmurHash3: a bijection that spreads every bit.
-func remix(h uint64) uint64 {
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
+	return spread(h)
 }
 
 // kindHashes yields what a summary knows of a kind: the whole, and each token
@@ -181,7 +172,7 @@ func (b *blocks) summary(v []byte) []byte {
 		for range summaryHashes {
 			bit := h % n
 			filter[bit/8] |= 1 << (bit % 8)
-			h = remix(h)
+			h = spread(h)
 		}
 	}
 	return v

@@ -8,7 +8,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tokaworks/toka/events"
-	"github.com/tokaworks/toka/internal/cloudevents"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/causal"
 	"github.com/tokaworks/toka/node/internal/server/auth"
@@ -163,26 +162,9 @@ func (s *Server) causalPage(ctx context.Context, n *Node, in *Found, down bool, 
 			}
 		}
 	}
-	who := principal(ctx)
-	next, more, count := after, false, 0
-	var body []byte
-	for e, err := range n.Journal.Each(ctx, rest) {
-		if err != nil {
-			return nil, err
-		}
-		if count >= in.Limit || len(body) >= maxPage {
-			more = true
-			break
-		}
-		next = e.Position
-		if !who.Covers(e.Stream, e.Kind) {
-			continue
-		}
-		if count > 0 {
-			body = append(body, ',')
-		}
-		body = cloudevents.Append(body, e)
-		count++
+	body, next, more, err := collect(ctx, n.Journal.Each(ctx, rest), after, in.Limit)
+	if err != nil {
+		return nil, err
 	}
 	return asPage(body, journal.Cursor{Epoch: n.Journal.Epoch(), Position: next}.String(), more), nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -160,30 +161,13 @@ func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error
 		return nil, err
 	}
 	q.Backwards = in.Order == "desc"
-	who := principal(ctx)
-	end := n.Journal.Position()
-	next, more, count := q.After, false, 0
+	end, from := n.Journal.Position(), q.After
 	if q.Backwards {
-		next = q.Before
+		from = q.Before
 	}
-	body := []byte{}
-	for e, err := range n.Journal.Read(ctx, q) {
-		if err != nil {
-			return nil, err
-		}
-		if count >= in.Limit || len(body) >= maxPage {
-			more = true
-			break
-		}
-		next = e.Position
-		if !who.Covers(e.Stream, e.Kind) {
-			continue
-		}
-		if count > 0 {
-			body = append(body, ',')
-		}
-		body = cloudevents.Append(body, e)
-		count++
+	body, next, more, err := collect(ctx, n.Journal.Read(ctx, q), from, in.Limit)
+	if err != nil {
+		return nil, err
 	}
 	if !more && !q.Backwards && q.Before == 0 && q.Intent.IsZero() && q.Until.IsZero() {
 		next = max(next, end) // what was passed over need not be read again
@@ -199,6 +183,32 @@ func (s *Server) list(ctx context.Context, n *Node, in *listInput) (*page, error
 		return out, nil
 	}
 	return asPage(body, at, more), nil
+}
+
+// collect encodes the events of one page, separated, as far as the caller's
+// token covers them. next is the position of the last that was looked at, from
+// if there was none; more says that something was left.
+func collect(ctx context.Context, es iter.Seq2[events.Event, error], from uint64, limit int) (body []byte, next uint64, more bool, err error) {
+	who, count := principal(ctx), 0
+	next = from
+	for e, err := range es {
+		if err != nil {
+			return nil, next, false, err
+		}
+		if count >= limit || len(body) >= maxPage {
+			return body, next, true, nil
+		}
+		next = e.Position
+		if !who.Covers(e.Stream, e.Kind) {
+			continue
+		}
+		if count > 0 {
+			body = append(body, ',')
+		}
+		body = cloudevents.Append(body, e)
+		count++
+	}
+	return body, next, false, nil
 }
 
 // again is the query for the next page.
