@@ -121,6 +121,11 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 	if err != nil || known != nil {
 		return outcome{known: known, receipt: Receipt{Duplicate: true}}, err
 	}
+	if r.embeds {
+		if err := j.intent.fits(r); err != nil {
+			return outcome{}, err
+		}
+	}
 	for _, want := range r.expect {
 		h, err := j.head(want.stream)
 		if err != nil {

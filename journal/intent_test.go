@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -291,6 +292,51 @@ func TestEmbeddingsWithoutAStrategy(t *testing.T) {
 		}
 	}
 	verified(t, j)
+}
+
+// Which of many first vectors decides on the dimension is settled by the order
+// of the journal; whoever comes after it with another is refused.
+func TestOneDimension(t *testing.T) {
+	either := func(_ string, dimension int) intent.Strategy {
+		return cluster.NewTwoPhase(cluster.Layered{Dimension: dimension, Parts: 64})
+	}
+	for round := range 20 {
+		o := journal.Options{Volume: disktest.New().Volume(), NewIntents: either}
+		j := open(t, "/data", o)
+		var wg sync.WaitGroup
+		errs := make([]error, 16)
+		for i := range errs {
+			wg.Go(func() {
+				dr := draft("s", "test.happened", fmt.Sprint("of ", 4+i%2*4))
+				dr.Embedding = make([]float32, 4+i%2*4)
+				dr.Embedding[i%4] = 1
+				_, errs[i] = j.Append(t.Context(), write(dr))
+			})
+		}
+		wg.Wait()
+		es := everything(t, j)
+		if len(es) != len(errs)/2 {
+			t.Errorf("round %d: %d events stored, want %d", round, len(es), len(errs)/2)
+		}
+		for _, e := range es {
+			if string(e.Payload) != string(es[0].Payload) || e.Intent.ID.IsZero() {
+				t.Errorf("round %d: event %d is %s with intent %v", round, e.Position, e.Payload, e.Intent)
+			}
+		}
+		for i, err := range errs {
+			if err != nil && !errors.Is(err, intent.ErrEmbedding) {
+				t.Errorf("round %d: writer %d: %v", round, i, err)
+			}
+		}
+		both := write(draft("s", "test.happened", "a"), draft("s", "test.happened", "b"))
+		both.Events[0].Embedding, both.Events[1].Embedding = []float32{1, 0, 0, 0}, []float32{1, 0, 0, 0, 0, 0, 0, 0}
+		refused(t, j, both, intent.ErrEmbedding)
+		closeOK(t, j)
+	}
+	j := open(t, "/data", journal.Options{Volume: disktest.New().Volume(), NewIntents: either})
+	both := write(draft("s", "test.happened", "a"), draft("s", "test.happened", "b"))
+	both.Events[0].Embedding, both.Events[1].Embedding = []float32{1, 0}, []float32{1, 0, 0}
+	refused(t, j, both, intent.ErrEmbedding)
 }
 
 func TestFailureDoesNotWaitForIntents(t *testing.T) {

@@ -85,6 +85,28 @@ func (s *intentStage) wants(n int) int {
 	return n
 }
 
+// fits refuses a vector of another dimension than the first that the journal
+// took. Writes that are prepared side by side can only be told so here, by the
+// committer: before, which of them is the first is not decided.
+func (s *intentStage) fits(r *request) error {
+	open, first := s.dimension.Load() == 0 && s.j.opts.NewIntents != nil, 0
+	for i := range r.slots {
+		n := len(r.slots[i].vector)
+		if n == 0 {
+			continue
+		}
+		want := s.wants(n)
+		if open && first > 0 {
+			want = first
+		}
+		if n != want {
+			return fmt.Errorf("event %s: %w: %d dimensions, want %d", r.sealed[i].ID, intent.ErrEmbedding, n, want)
+		}
+		first = n
+	}
+	return nil
+}
+
 // embeds tells the stage of the first vector that the journal takes, which
 // decides on the dimension where nothing else did. The committer calls it.
 func (s *intentStage) embeds(v intent.Vector) {

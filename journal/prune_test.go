@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tokaworks/toka/events"
@@ -334,14 +335,13 @@ func TestPowerCutKeepsKeys(t *testing.T) {
 	type state struct{ acked, erased int }
 	var mu sync.Mutex
 	var now state
-	var cuts int
+	var cuts atomic.Uint64
 	d.Before(func(op disktest.Op) {
 		mu.Lock()
 		before := now
 		mu.Unlock()
 		for _, percent := range []int{0, 50, 100} {
-			cuts++
-			k, err := journal.Open(markedDir, on(d.PowerCut(percent, uint64(cuts)).Volume()))
+			k, err := journal.Open(markedDir, on(d.PowerCut(percent, cuts.Add(1)).Volume()))
 			if err != nil {
 				t.Errorf("before %v: %v", op, err)
 				return
@@ -379,7 +379,7 @@ func TestPowerCutKeepsKeys(t *testing.T) {
 		mu.Unlock()
 	}
 	closeOK(t, j)
-	t.Logf("%d power cuts", cuts)
+	t.Logf("%d power cuts", cuts.Load())
 }
 
 func TestSubjectKeyLimits(t *testing.T) {
