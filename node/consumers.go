@@ -143,6 +143,7 @@ func (a *app) consumersCreate() *cobra.Command {
 	var f filter
 	var config consumer.Config
 	var fromEnd bool
+	var l likeness
 	c := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a consumer, or show the one that is there with the same configuration",
@@ -173,6 +174,13 @@ If there is one of this name it must be configured alike.`,
 		if fromEnd {
 			q.After = j.Position()
 		}
+		if l.text != "" {
+			like, err := a.likeness(c.Context(), j, &l)
+			if err != nil {
+				return err
+			}
+			q.Like, q.Min = like.vector, like.min
+		}
 		config.Name, config.Query = args[0], q
 		of, err := s.Create(c.Context(), config)
 		if err != nil {
@@ -180,6 +188,7 @@ If there is one of this name it must be configured alike.`,
 		}
 		return a.showConsumers(of)
 	})
+	l.flags(c, 0.3)
 	f.flags(c, false)
 	c.Flags().BoolVar(&fromEnd, "from-end", false, "begin after the last event there is now")
 	c.Flags().DurationVar(&config.AckWait, "ack-wait", 30*time.Second, "how long a delivery may take before it comes again")

@@ -55,7 +55,8 @@ A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 				if err != nil {
 					return err
 				}
-				return a.list(c, like.events(c.Context(), j, q))
+				q.Like, q.Min = like.vector, like.min
+				return a.list(c, j.Read(c.Context(), q))
 			})
 		},
 	}

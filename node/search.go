@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -76,31 +75,40 @@ type like struct {
 }
 
 func (a *app) likeness(ctx context.Context, j *journal.Journal, l *likeness) (*like, error) {
+	like, m, err := a.meant(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if have, ok := j.Model(); ok && have != m {
+		return nil, usage("the vectors of this journal are of %s, which %s cannot be compared with: give --embed and --embed-model as for the events", have.Name, m.Name)
+	}
+	return like, nil
+}
+
+// meant is the vector of a text, and the model that made it.
+func (a *app) meant(ctx context.Context, l *likeness) (x *like, m journal.Model, err error) {
 	if math.IsNaN(l.min) || l.min < -1 || l.min > 1 {
-		return nil, usage("min %v: a similarity is -1 to 1", l.min)
+		return nil, m, usage("min %v: a similarity is -1 to 1", l.min)
 	}
 	e, err := a.embedder(&l.embed)
 	if err != nil {
-		return nil, err
+		return nil, m, err
 	}
 	if e == nil {
-		return nil, usage("--like needs the vector of the text: give --embed static or the URL of a server")
-	}
-	if m, ok := j.Model(); ok && m.Name != e.Name() {
-		return nil, usage("the vectors of this journal are of %s, which %s cannot be compared with: give --embed and --embed-model as for the events", m.Name, e.Name())
+		return nil, m, usage("--like needs the vector of the text: give --embed static or the URL of a server")
 	}
 	vectors, err := e.Embed(ctx, []string{l.text})
 	if err != nil {
-		return nil, err
+		return nil, m, err
 	}
 	if len(vectors) != 1 || vectors[0] == nil {
-		return nil, usage("like %q: %s makes nothing of it", clip(l.text), e.Name())
+		return nil, m, usage("like %q: %s makes nothing of it", clip(l.text), e.Name())
 	}
 	v, err := intent.Quantize(vectors[0], e.Dimension())
 	if err != nil {
-		return nil, err
+		return nil, m, err
 	}
-	return &like{l.min, v, float64(kernel.Dot16(v, v))}, nil
+	return &like{l.min, v, float64(kernel.Dot16(v, v))}, journal.Model{Name: e.Name(), Dimension: e.Dimension()}, nil
 }
 
 // of returns how near v is, if it can be compared.
@@ -109,30 +117,6 @@ func (x *like) of(v intent.Vector) (similarity float64, ok bool) {
 		return 0, false
 	}
 	return float64(kernel.Dot16(x.vector, v)) / math.Sqrt(x.norm*float64(kernel.Dot16(v, v))), true
-}
-
-// events yields those events of a query that are near.
-func (x *like) events(ctx context.Context, j *journal.Journal, q journal.Query) iter.Seq2[events.Event, error] {
-	return func(yield func(events.Event, error) bool) {
-		limit := q.Limit
-		q.Limit = 0
-		for e, err := range j.Read(ctx, q) {
-			var v intent.Vector
-			if err == nil && e.Stream != journal.StreamIntents {
-				v, err = j.Vector(ctx, e.Position)
-			}
-			if err != nil {
-				yield(events.Event{}, err)
-				return
-			}
-			if s, ok := x.of(v); !ok || s < x.min {
-				continue
-			}
-			if limit--; !yield(e, nil) || limit == 0 {
-				return
-			}
-		}
-	}
 }
 
 // found is an event that a search found.

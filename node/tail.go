@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,15 +25,20 @@ func (a *app) tailCommand() *cobra.Command {
 	var after string
 	var limit int
 	filters := url.Values{}
+	var l likeness
 	c := &cobra.Command{
 		Use:   "tail",
 		Short: "Follow events of a node as they become durable",
 		Long: `Shows events as the node that serves --data, or the one of --server, makes them
 durable. Without --after it begins with the next one; --after 0 begins at the first.
 When the connection is lost it comes back by itself, where it was: no event is
-missed or shown twice.`,
+missed or shown twice.
+
+--like selects events by meaning: those whose stored vector is at least --min near to
+the vector of the text, which has to be of the model of theirs.`,
 		Example: lines(
 			"toka-node tail --data ./data --kind 'order.>'",
+			"toka-node tail --data ./data --like 'customer wants a refund' --min 0.4",
 			"toka-node tail --server http://127.0.0.1:7171 --after 1-42 -o json"),
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -48,6 +55,14 @@ missed or shown twice.`,
 				return err
 			}
 			filters["kind"] = kinds
+			if l.text != "" {
+				like, _, err := a.meant(c.Context(), &l)
+				if err != nil {
+					return err
+				}
+				filters.Set("like", base64.RawURLEncoding.EncodeToString(like.vector.Bytes()))
+				filters.Set("min", strconv.FormatFloat(like.min, 'g', -1, 64))
+			}
 			filters.Set("as", "record")
 			dial := func(ctx context.Context) (*client, error) {
 				if a.remote.server != "" {
@@ -64,6 +79,7 @@ missed or shown twice.`,
 	c.Flags().String("intent", "", "only events of this intent")
 	c.Flags().String("correlation", "", "only events with this correlation id")
 	c.Flags().StringSlice("kind", nil, "only kinds that match: dot tokens, * for one, > for the rest")
+	l.flags(c, 0.3)
 	c.Flags().StringVar(&after, "after", "", "begin after this cursor; without it, with the next event")
 	c.Flags().IntVar(&limit, "limit", 0, "end after so many events; 0 does not end")
 	return a.withData(c)

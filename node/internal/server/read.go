@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"iter"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/internal/cloudevents"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/node/internal/server/auth"
@@ -55,6 +57,8 @@ type Filter struct {
 	Kind        []string  `query:"kind,explode" doc:"Only kinds that one of these matches: dot tokens, * for one, > for the rest" maxItems:"64"`
 	Intent      string    `query:"intent" doc:"Only events of this intent; ends where intents are assigned up to" maxLength:"36"`
 	Correlation string    `query:"correlation" doc:"Only events with this correlation id" maxLength:"256"`
+	Like        string    `query:"like" doc:"Only events that mean the like: base64url of a vector of the events' model, at unit length, 16 bits a component as a journal stores it" maxLength:"180000"`
+	Min         float64   `query:"min" doc:"Least cosine to the vector of like" minimum:"-1" maximum:"1"`
 	Since       time.Time `query:"since" doc:"Only events recorded at this time or later"`
 	Until       time.Time `query:"until" doc:"Only events recorded before this time"`
 	After       string    `query:"after" doc:"Only events after this cursor: EPOCH-POSITION, or a bare position" example:"1-42" maxLength:"64"`
@@ -74,6 +78,16 @@ func (f *Filter) query(ctx context.Context, j *journal.Journal) (q journal.Query
 		if q.Intent, err = events.ParseID(f.Intent); err != nil {
 			return q, err
 		}
+	}
+	if f.Like != "" {
+		b, err := base64.RawURLEncoding.DecodeString(f.Like)
+		if err == nil {
+			q.Like, err = intent.ParseVector(b, len(b)/2)
+		}
+		if err != nil {
+			return q, problem(http.StatusBadRequest, "like-malformed", "like: "+err.Error())
+		}
+		q.Min = f.Min
 	}
 	for _, k := range f.Kind {
 		p, err := events.ParsePattern(k)
@@ -216,7 +230,7 @@ func (in *listInput) again(at string) url.Values {
 	v := url.Values{"limit": {strconv.Itoa(in.Limit)}, "kind": in.Kind}
 	for name, text := range map[string]string{
 		"stream": in.Stream, "agent": in.Agent, "intent": in.Intent, "correlation": in.Correlation,
-		"after": in.After, "before": in.Before,
+		"after": in.After, "before": in.Before, "like": in.Like,
 	} {
 		if text != "" {
 			v.Set(name, text)
@@ -226,6 +240,9 @@ func (in *listInput) again(at string) url.Values {
 		if !t.IsZero() {
 			v.Set(name, t.Format(time.RFC3339Nano))
 		}
+	}
+	if in.Like != "" {
+		v.Set("min", strconv.FormatFloat(in.Min, 'g', -1, 64))
 	}
 	if in.Order == "desc" {
 		v.Set("order", "desc")
