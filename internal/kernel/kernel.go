@@ -3,7 +3,7 @@ package kernel
 import "math/bits"
 
 // features says which instructions are used.
-type features struct{ avx2, vnni bool }
+type features struct{ avx2, vnni, popcnt bool }
 
 var detected, use features
 
@@ -144,7 +144,13 @@ func dot8(a, b []int8) int32 {
 func Hamming(out []uint16, rows, q []uint64) {
 	if len(q) == 12 { // 768 dimensions
 		p := (*[12]uint64)(q)
-		for i := range out {
+		done := 0
+		if n := len(out) &^ 3; use.popcnt && n > 0 {
+			rows = rows[:12*len(out)]
+			hamming12VPOPCNT(&out[0], &rows[0], &q[0], n)
+			done = n
+		}
+		for i := done; i < len(out); i++ {
 			r := (*[12]uint64)(rows[12*i:])
 			out[i] = uint16(bits.OnesCount64(p[0]^r[0]) + bits.OnesCount64(p[1]^r[1]) + bits.OnesCount64(p[2]^r[2]) +
 				bits.OnesCount64(p[3]^r[3]) + bits.OnesCount64(p[4]^r[4]) + bits.OnesCount64(p[5]^r[5]) +

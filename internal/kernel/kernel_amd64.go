@@ -8,6 +8,7 @@ func init() {
 	detected.avx2 = cpu.X86.HasAVX2
 	detected.vnni = cpu.X86.HasAVX2 && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ &&
 		cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI
+	detected.popcnt = detected.vnni && cpu.X86.HasAVX512VPOPCNTDQ
 	use = detected
 }
 
@@ -16,6 +17,9 @@ func dot16AVX2(a, b *int16, n int) int32
 
 //go:noescape
 func dot32AVX2(s *int32, v *int16, n int) int64
+
+//go:noescape
+func hamming12VPOPCNT(out *uint16, rows, q *uint64, k int)
 
 //go:noescape
 func scan8AVX2(out *int32, rows, q, abs *int8, k, dim int)

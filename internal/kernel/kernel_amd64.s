@@ -1,3 +1,5 @@
+//go:build !purego
+
 #include "textflag.h"
 
 // func dot16AVX2(a, b *int16, n int) int32
@@ -178,6 +180,66 @@ chunk:
 	ADDQ $16, DX
 	MOVQ R13, SI
 	SUBQ $4, R9
+	JNZ  rowloop
+	VZEROUPPER
+	RET
+
+// func hamming12VPOPCNT(out *uint16, rows, q *uint64, k int)
+// Rows of 12 words; k is a multiple of 4, above 0.
+TEXT ·hamming12VPOPCNT(SB), NOSPLIT, $0-32
+	MOVQ out+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ q+16(FP), DX
+	MOVQ k+24(FP), CX
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 64(DX), Y17
+rowloop:
+	VPXORQ (SI), Z16, Z0
+	VPXORQ 96(SI), Z16, Z1
+	VPXORQ 192(SI), Z16, Z2
+	VPXORQ 288(SI), Z16, Z3
+	VPXORQ 64(SI), Y17, Y4
+	VPXORQ 160(SI), Y17, Y5
+	VPXORQ 256(SI), Y17, Y6
+	VPXORQ 352(SI), Y17, Y7
+	VPOPCNTQ Z0, Z0
+	VPOPCNTQ Z1, Z1
+	VPOPCNTQ Z2, Z2
+	VPOPCNTQ Z3, Z3
+	VPOPCNTQ Y4, Y4
+	VPOPCNTQ Y5, Y5
+	VPOPCNTQ Y6, Y6
+	VPOPCNTQ Y7, Y7
+	VPADDQ Z4, Z0, Z0
+	VPADDQ Z5, Z1, Z1
+	VPADDQ Z6, Z2, Z2
+	VPADDQ Z7, Z3, Z3
+	// Two rows to one vector of pairs of sums, twice; then down to one pair.
+	VPUNPCKLQDQ Z1, Z0, Z4
+	VPUNPCKHQDQ Z1, Z0, Z5
+	VPUNPCKLQDQ Z3, Z2, Z6
+	VPUNPCKHQDQ Z3, Z2, Z7
+	VPADDQ Z5, Z4, Z4
+	VPADDQ Z7, Z6, Z6
+	VEXTRACTI64X4 $1, Z4, Y5
+	VEXTRACTI64X4 $1, Z6, Y7
+	VPADDQ Y5, Y4, Y4
+	VPADDQ Y7, Y6, Y6
+	VEXTRACTI128 $1, Y4, X5
+	VEXTRACTI128 $1, Y6, X7
+	VPADDQ X5, X4, X4
+	VPADDQ X7, X6, X6
+	VMOVQ X4, AX
+	VPEXTRQ $1, X4, BX
+	VMOVQ X6, R8
+	VPEXTRQ $1, X6, R9
+	MOVW AX, (DI)
+	MOVW BX, 2(DI)
+	MOVW R8, 4(DI)
+	MOVW R9, 6(DI)
+	ADDQ $8, DI
+	ADDQ $384, SI
+	SUBQ $4, CX
 	JNZ  rowloop
 	VZEROUPPER
 	RET

@@ -8,3 +8,5 @@ func dot16AVX2(*int16, *int16, int) int32               { return 0 }
 func dot32AVX2(*int32, *int16, int) int64               { return 0 }
 func scan8AVX2(*int32, *int8, *int8, *int8, int, int)   {}
 func scan8VNNI(*int32, *int8, *uint8, *int32, int, int) {}
+
+func hamming12VPOPCNT(*uint16, *uint64, *uint64, int) {}

@@ -16,6 +16,9 @@ func modes() map[string]features {
 	if detected.vnni {
 		m["vnni"] = features{avx2: true, vnni: true}
 	}
+	if detected.popcnt {
+		m["popcnt"] = features{avx2: true, vnni: true, popcnt: true}
+	}
 	return m
 }
 
@@ -108,6 +111,14 @@ func unit(dim int, f func(int) float64) []int16 {
 }
 
 func TestHamming(t *testing.T) {
+	defer func(was features) { use = was }(use)
+	for mode, u := range modes() {
+		use = u
+		t.Run(mode, testHamming)
+	}
+}
+
+func testHamming(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	for _, words := range []int{1, 3, 11, 12, 13} {
 		rows := make([]uint64, 9*words)
@@ -162,6 +173,20 @@ func FuzzKernels(f *testing.F) {
 			}
 		}
 	})
+}
+
+func BenchmarkHamming(b *testing.B) {
+	defer func(was features) { use = was }(use)
+	const k = 100_000
+	rows, out := make([]uint64, 12*k), make([]uint16, k)
+	for mode, u := range modes() {
+		b.Run(mode, func(b *testing.B) {
+			use = u
+			for b.Loop() {
+				Hamming(out, rows, rows[:12])
+			}
+		})
+	}
 }
 
 func BenchmarkScan8(b *testing.B) {
