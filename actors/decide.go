@@ -17,7 +17,9 @@ import (
 
 // command decides on a command.
 func (c *cell) command(m *message) {
-	if m.given && m.recorded.ID.IsZero() {
+	// One that failed asks again: meanwhile the same id may have come from
+	// another sender, and be on its way or done.
+	if m.given && m.retry.ID.IsZero() {
 		if c.deferred(m) {
 			return
 		}

@@ -500,3 +500,50 @@ func TestStartRefusesABadPolicy(t *testing.T) {
 	_, err := actors.Start(j, actors.NewRegistry(), actors.Options{Supervision: supervisor.Policy{MaxRestarts: -1}})
 	t.Errorf("started, %v", err)
 }
+
+// However often a command fails, and however many senders give it the same id
+// meanwhile, one of them causes its events and the others are told of them.
+func TestFailingCommandTwice(t *testing.T) {
+	for round := range 40 {
+		j := memory(t)
+		var left atomic.Int32
+		left.Store(1)
+		stock := newStock(func(_ *actors.Turn, _ Stock, c stockCommand) {
+			if _, ok := c.(Reserve); ok && left.Add(-1) >= 0 {
+				panic("as planned")
+			}
+		})
+		sys := start(t, j, quick(4), stock)
+		ref := spawnStock(t, sys, stock, "apples")
+		ask(t, ref, Add{10})
+		id := journal.NewID()
+		var wg sync.WaitGroup
+		var first atomic.Int32
+		for range 12 {
+			wg.Go(func() {
+				d, err := stockEvents.Encode(Added{1})
+				if err == nil {
+					_, err = sys.Publish(within(t), "apples", d)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Go(func() {
+				out, err := ref.Ask(within(t), Reserve{"o1", 2}, actors.WithCommandID(id))
+				if err != nil || len(out.Events) != 1 {
+					t.Errorf("round %d: %+v, %v", round, out, err)
+				}
+				if !out.Duplicate {
+					first.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := first.Load(); n != 1 {
+			t.Errorf("round %d: %d first answers", round, n)
+		}
+		settle(t, sys)
+		stopOK(t, sys)
+	}
+}
