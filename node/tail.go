@@ -27,8 +27,9 @@ func (a *app) tailCommand() *cobra.Command {
 	filters := url.Values{}
 	var l likeness
 	c := &cobra.Command{
-		Use:   "tail",
-		Short: "Follow events of a node as they become durable",
+		Use:     "tail",
+		Aliases: []string{"subscribe"},
+		Short:   "Follow events of a node as they become durable",
 		Long: `Shows events as the node that serves --data, or the one of --server, makes them
 durable. Without --after it begins with the next one; --after 0 begins at the first.
 When the connection is lost it comes back by itself, where it was: no event is

@@ -123,6 +123,9 @@ func TestTailTable(t *testing.T) {
 	if code != 0 || errs != "" || len(rows) != 4 || !strings.HasPrefix(rows[0], "CURSOR") || !strings.HasPrefix(rows[2], "1-2 ") {
 		t.Errorf("%d %q %s", code, out, errs)
 	}
+	if _, same, _ := commandLine(t, "", "subscribe", "--data", run.dir, "--after", "0", "--limit", "2"); same != out {
+		t.Errorf("subscribe shows\n%stail shows\n%s", same, out)
+	}
 	_, listed, _ := commandLine(t, "", "log", "--data", run.dir)
 	if listed != out {
 		t.Errorf("log shows\n%stail shows\n%s", listed, out)
