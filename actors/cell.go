@@ -74,6 +74,8 @@ type cell struct {
 	failed  atomic.Bool  // it was given up, and not revived
 	gone    atomic.Bool  // it was stopped, and another may be live by its name
 
+	answers *answers // of a recorder
+
 	restarts    atomic.Uint64
 	drops       atomic.Uint64 // messages that were dropped because the mailbox was full
 	lastFailure atomic.Pointer[string]

@@ -64,6 +64,9 @@
 //     TestParkedCommandIsRetried). That others write to its stream is no
 //     failure of an agent (TestContentionIsNotAFailure).
 //     runtime.Goexit in a handler is a failure like any other (TestGoexit).
+//   - What a [Recorder] calls back when a draft is durable, and what watchers
+//     are told, harms nobody if it is slow, panics or ends its goroutine
+//     (TestSlowCallbackHarmsNobody, TestWatcherThatPanics).
 //   - A mailbox is bounded, what happens beyond is its sender's choice, and
 //     nobody spins (TestFullMailbox, TestManySendersToASmallMailbox).
 //   - At most one activation of a name is live (TestSpawnTwiceIsOneActor), and
@@ -91,8 +94,7 @@
 //
 // Commands are delivered at most once across a crash of the process: what must
 // not be lost is an event. Agents do not react to events of their own stream.
-// A start reads what was set of timers since the oldest open one. The callback
-// of a [Recorder] is called on the journal's goroutine and must be quick.
+// A start reads what was set of timers since the oldest open one.
 // Mailboxes are bounded for callers from outside; commands between actors are
 // let in above the bound, since a journal's answer must never wait for a
 // mailbox. State must be treated as a value: Decide, Evolve and whoever asks

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/tokaworks/toka/events"
 )
@@ -46,7 +47,20 @@ func SpawnRecorder(sys *System, name string) (*Recorder, error) {
 // it in the journal's order; done is called once with the outcome, when that
 // is durable. An error means that d was refused and done was or will be called
 // with it too; but when ctx ends first, what became of d is for done to say.
+//
+// What is called back in a stream is called one after the other, on a
+// goroutine that nobody else waits for: one that is slow holds up only those
+// behind it, and Record too once 4,096 wait. One that panics is logged.
 func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome, error)) error {
+	sys, answers := r.cell.sys, r.cell.answers
+	select {
+	case answers.room <- struct{}{}:
+	case <-ctx.Done():
+		err := fmt.Errorf("recorder %q: %d answers wait for who asked for them: %w; the draft was not taken", r.cell.name, cap(answers.room), context.Cause(ctx))
+		safely(sys.log, func() { done(Outcome{}, err) })
+		return err
+	}
+	sys.busy(1)
 	submitted := make(chan error, 1)
 	first := func(err error) {
 		select {
@@ -55,16 +69,20 @@ func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome
 		}
 	}
 	m := &message{kind: kindRecord, encoded: d, submitted: first}
-	done = r.cell.guarded(done)
 	m.reply = func(out Outcome, err error) {
-		done(out, err)
-		if err != nil {
-			first(err) // it may have been answered without ever being submitted
-		}
+		answers.put(func() {
+			defer func() {
+				if err != nil {
+					first(err) // it may have been answered without ever being submitted
+				}
+				<-answers.room
+				sys.busy(-1)
+			}()
+			done(out, err)
+		})
 	}
 	if err := r.cell.post(ctx, slot{m: m}, Wait); err != nil {
-		done(Outcome{}, err)
-		return err
+		m.reply(Outcome{}, err)
 	}
 	select {
 	case err := <-submitted:
@@ -74,14 +92,15 @@ func (r *Recorder) Record(ctx context.Context, d events.Draft, done func(Outcome
 	}
 }
 
-// guarded keeps a caller's panic from whoever brings the answer.
-func (c *cell) guarded(done func(Outcome, error)) func(Outcome, error) {
-	return func(out Outcome, err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				c.sys.log.Error("a caller's callback panicked", "agent", c.name, "panic", p)
-			}
-		}()
-		done(out, err)
-	}
+// answers are what a recorder has to tell those who recorded something.
+type answers struct {
+	calls
+	room chan struct{}
+}
+
+// maxAnswers bounds how many answers a recorder owes.
+const maxAnswers = 4096
+
+func newAnswers(s *System) *answers {
+	return &answers{calls: calls{log: s.log}, room: make(chan struct{}, maxAnswers)}
 }

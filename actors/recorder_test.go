@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -176,5 +177,73 @@ func TestRecorderBackpressure(t *testing.T) {
 	}
 	if uint64(stored) != j.Position() || stored < taken {
 		t.Errorf("%d drafts were taken, %d were answered well, %d are stored", taken, stored, j.Position())
+	}
+}
+
+// A callback that hangs holds up neither the journal nor anybody else, and one
+// that ends its goroutine not even those behind it.
+func TestSlowCallbackHarmsNobody(t *testing.T) {
+	j := memory(t)
+	stock := newStock(nil)
+	sys := start(t, j, actors.Options{}, stock)
+	door, err := actors.SpawnRecorder(sys, "door")
+	must(t, err)
+	gate, err := actors.SpawnRecorder(sys, "gate")
+	must(t, err)
+	hanging, release := make(chan struct{}), make(chan struct{})
+	must(t, door.Record(within(t), events.Draft{Kind: "guest.came"}, func(actors.Outcome, error) { close(hanging); <-release }))
+	soon(t, "the callback", hanging)
+	must(t, door.Record(within(t), events.Draft{Kind: "guest.came"}, func(actors.Outcome, error) { runtime.Goexit() }))
+	a := newAnswered()
+	must(t, door.Record(within(t), events.Draft{Kind: "guest.came"}, a.note(1)))
+
+	told := make(chan struct{})
+	must(t, gate.Record(within(t), events.Draft{Kind: "guest.came"}, func(actors.Outcome, error) { close(told) }))
+	soon(t, "the other recorder's callback", told)
+	ask(t, spawnStock(t, sys, stock, "apples"), Add{1})
+	if _, err := j.Append(within(t), journal.Write{Events: []events.Draft{{Stream: "elsewhere", Kind: "x"}}}); err != nil {
+		t.Errorf("append while a callback hangs: %v", err)
+	}
+	a.mu.Lock()
+	if a.n[1] != 0 {
+		t.Error("an answer overtook one of the same recorder")
+	}
+	a.mu.Unlock()
+	close(release)
+	settle(t, sys)
+	if a.n[1] != 1 || a.errs[1] != nil {
+		t.Errorf("behind the callback that hung: answered %d times, %v", a.n[1], a.errs[1])
+	}
+}
+
+// What is owed in answers is bounded too.
+func TestStuckCallbackIsBounded(t *testing.T) {
+	sys := start(t, memory(t), actors.Options{})
+	door, err := actors.SpawnRecorder(sys, "door")
+	must(t, err)
+	release, calls := make(chan struct{}), 0
+	record := func(ctx context.Context) error {
+		return door.Record(ctx, events.Draft{Kind: "guest.came"}, func(actors.Outcome, error) { <-release; calls++ })
+	}
+	for range 4096 {
+		must(t, record(within(t)))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	refused := make(chan error, 1)
+	go func() {
+		refused <- door.Record(ctx, events.Draft{Kind: "guest.came"}, func(_ actors.Outcome, err error) {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the one too many was answered %v", err)
+			}
+		})
+	}()
+	cancel()
+	if err := soon(t, "the refusal", refused); !errors.Is(err, context.Canceled) {
+		t.Errorf("the one too many: %v", err)
+	}
+	close(release)
+	settle(t, sys)
+	if n := sys.Journal().Position(); calls != 4096 || n != 4096 {
+		t.Errorf("%d answers, %d events", calls, n)
 	}
 }

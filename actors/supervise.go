@@ -320,45 +320,6 @@ func (sup *Supervisor) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// calls does one thing after the other, in order, on a goroutine that exists
-// only while there is something to do.
-type calls struct {
-	sys *System // waits for it before it is stopped; nil if it need not
-
-	mu      sync.Mutex
-	queue   []func()
-	running bool
-}
-
-func (q *calls) put(f func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.queue = append(q.queue, f)
-	if !q.running {
-		q.running = true
-		if q.sys != nil {
-			q.sys.spin(q.run)
-		} else {
-			go q.run()
-		}
-	}
-}
-
-func (q *calls) run() {
-	for {
-		q.mu.Lock()
-		if len(q.queue) == 0 {
-			q.running = false
-			q.mu.Unlock()
-			return
-		}
-		f := q.queue[0]
-		q.queue = q.queue[1:]
-		q.mu.Unlock()
-		f()
-	}
-}
-
 // endWith ends the system as far as it can from inside: nothing is taken any
 // more, and whoever runs it is told to stop it.
 func (s *System) endWith(err error) {
@@ -374,6 +335,6 @@ func (s *System) endWith(err error) {
 	}
 	s.fail(err)
 	if s.opts.OnEnd != nil {
-		go s.opts.OnEnd(err)
+		go safely(s.log, func() { s.opts.OnEnd(err) })
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -310,6 +311,31 @@ func TestLink(t *testing.T) {
 	place(t, sys, "a fails")
 	if e := soon(t, "the other's end", failed); e.Normal || !strings.Contains(e.Reason, `linked to "a"`) || !strings.Contains(e.Reason, "as planned") {
 		t.Errorf("b ended as %+v", e)
+	}
+}
+
+// A watcher that panics or ends its goroutine keeps nobody from being told.
+func TestWatcherThatPanics(t *testing.T) {
+	a := clerk(nil)
+	sys := start(t, memory(t), actors.Options{}, a)
+	told := make(chan string, 3)
+	for _, name := range []string{"a", "b", "c"} {
+		must(t, a.Spawn(sys, name))
+		sys.Watch(name, func(e actors.Termination) {
+			told <- e.Agent
+			switch name {
+			case "a":
+				panic("at the end of a")
+			case "b":
+				runtime.Goexit()
+			}
+		})
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		must(t, sys.StopActor(within(t), name))
+		if got := soon(t, "the end of "+name, told); got != name {
+			t.Errorf("told of %s, want %s", got, name)
+		}
 	}
 }
 

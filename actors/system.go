@@ -158,7 +158,7 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	s.counts, s.waiters.New = s.busy, newWaiter
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.timers, s.catching.sys = newTimers(s), s
+	s.timers, s.catching.sys, s.watching.calls.log = newTimers(s), s, s.log
 	if err := s.timers.load(); err != nil {
 		s.cancel()
 		return nil, fmt.Errorf("actors: timers: %w", err)
@@ -284,6 +284,9 @@ func (s *System) live(b *behaviour, name string, allowed bool) (*cell, error) {
 	c.box = mailbox{owner: c, workers: s.workers, count: s.counts, clock: &s.second, capacity: s.opts.Mailbox}
 	c.box.rested = s.second.Load()
 	c.clean.Store(true)
+	if b.name == RecorderName {
+		c.answers = newAnswers(s)
+	}
 	if f := s.handed; f != nil {
 		c.take(f)
 		c.recovered = true
