@@ -47,6 +47,7 @@ type cell struct {
 	history   supervisor.History
 	backlog   []*message         // to be handled before the mailbox goes on
 	current   *message           // the one in hand
+	stash     []*message         // to be handled when the actor says so
 	looked    uint64             // position of the journal when nobody else had written to the stream
 	reacted   uint64             // position of the last event that the stream holds the end of
 	spokenFor bool               // the bus's checkpoint stands for this agent too
@@ -71,6 +72,7 @@ type cell struct {
 	well      atomic.Bool   // a message was dealt with since the last failure
 
 	waiting atomic.Int32 // in the backlog, and in hand
+	aside   atomic.Int32 // in the stash
 	failed  atomic.Bool  // it was given up, and not revived
 	gone    atomic.Bool  // it was stopped, and another may be live by its name
 
@@ -236,6 +238,7 @@ func (c *cell) end() {
 	left := append(c.refused, c.backlog...)
 	c.refused, c.backlog = nil, nil
 	c.mu.Unlock()
+	c.spill("the actor was stopped", stopped)
 	for _, m := range left {
 		c.leave(m, stopped)
 	}

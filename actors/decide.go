@@ -39,6 +39,13 @@ func (c *cell) command(m *message) {
 		t.about, t.now = m.recorded, m.at
 	}
 	trace, err := c.run(t, m)
+	if trace == "" && t.stash {
+		c.stashed(m)
+		return
+	}
+	if trace == "" && t.unstash {
+		c.unstash()
+	}
 	if len(t.emitted)+len(t.timers)+len(t.sends) == 0 && trace == "" && m.retry.ID.IsZero() && !m.always {
 		if err == nil {
 			err = t.err

@@ -69,6 +69,11 @@
 //     (TestSlowCallbackHarmsNobody, TestWatcherThatPanics).
 //   - A mailbox is bounded, what happens beyond is its sender's choice, and
 //     nobody spins (TestFullMailbox, TestManySendersToASmallMailbox).
+//   - A command that a resource cannot decide yet is put aside, [Turn.Stash],
+//     and comes again in order; that is bounded, survives a new state and a
+//     failure, and where the actor ends, the senders are told and the commands
+//     are dead letters (TestStash, TestStashIsBounded,
+//     TestStashSurvivesAFailure, TestStashAtTheEnd).
 //   - At most one activation of a name is live (TestSpawnTwiceIsOneActor), and
 //     an actor that is stopped is gone only when its last position is durable;
 //     a reference makes it live again (TestStopActor), also where it was

@@ -15,7 +15,7 @@ import (
 )
 
 // Dead letters are commands that were accepted and never decided, because
-// their actor was stopped before it came to them.
+// their actor was stopped before it came to them, or had put them aside.
 const (
 	deadStream = "$deadletters"
 	kindDead   = "toka.agent.deadletter"
@@ -232,7 +232,7 @@ func (s *System) dead(c *cell, left *slot, reason string) {
 	if m == nil {
 		m = &message{kind: kindCommand, command: left.command}
 	}
-	if m.kind != kindCommand {
+	if m.kind != kindCommand || m.always { // what a timer leads to comes again
 		return
 	}
 	if err := c.encode(m); err != nil {
@@ -248,9 +248,13 @@ func (s *System) dead(c *cell, left *slot, reason string) {
 	}
 	b, err := json.Marshal(p)
 	if err == nil {
+		s.busy(1)
 		err = s.j.Submit(s.ctx, journal.Write{Authority: authority.System(), Events: []events.Draft{{
 			Stream: deadStream, Kind: kindDead, SchemaVersion: 1, ContentType: events.ContentTypeJSON, Payload: b, Correlation: m.correlation,
-		}}}, func(journal.Receipt, error) {})
+		}}}, func(journal.Receipt, error) { s.busy(-1) })
+		if err != nil {
+			s.busy(-1)
+		}
 	}
 	if err != nil && !errors.Is(err, journal.ErrClosed) {
 		s.log.Warn("a dead letter could not be journaled", "agent", c.name, "err", err)
@@ -298,7 +302,7 @@ func (s *System) passivate() {
 	s.mu.Lock()
 	for name, c := range s.cells {
 		_, leaving := s.ending[name]
-		if len(c.b.patterns) == 0 && !leaving && !s.stopping && c.box.idleFor() > after && c.clean.Load() && s.above(name) == "" {
+		if len(c.b.patterns) == 0 && !leaving && !s.stopping && c.box.idleFor() > after && c.clean.Load() && c.aside.Load() == 0 && s.above(name) == "" {
 			idle = append(idle, name)
 		}
 	}

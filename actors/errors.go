@@ -27,6 +27,9 @@ var (
 	// ErrDropped: the mailbox was full, and the command was dropped as its
 	// sender, or another one, wanted. It was not decided.
 	ErrDropped = errors.New("command was dropped")
+	// ErrStashFull: the actor put the command aside where there was no room.
+	// It was not decided.
+	ErrStashFull = errors.New("stash is full")
 	// ErrContended: others kept writing to the stream and each decision came
 	// too late. Try again.
 	ErrContended = errors.New("stream is contended")

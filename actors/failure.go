@@ -61,6 +61,7 @@ func (c *cell) carryOut(m *message, d supervisor.Directive, reason, trace string
 				c.giveUp(fmt.Errorf("agent %q: %w: %s: %s", c.name, ErrStopped, d.Reason, reason))
 			}
 			c.recovered = false
+			c.unstash()
 			c.box.gate(false)
 		})
 	}

@@ -207,6 +207,7 @@ func (c *cell) reload() {
 		}
 		again = append(again, m)
 	}
+	c.unstash()
 	c.backlog = append(again, c.backlog...)
 }
 

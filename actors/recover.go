@@ -24,6 +24,9 @@ func (c *cell) recover() {
 	err = c.fold(requests)
 	c.recovered = err == nil
 	c.takeUpAll(requests)
+	if c.recovered {
+		c.unstash() // why it was filled may not be so in the state as it is now
+	}
 }
 
 // takeUpAll takes up requests in the order of the journal.
@@ -115,6 +118,7 @@ func (c *cell) giveUp(err error) {
 	c.lastFailure.Store(&text)
 	c.sys.log.Error("agent is given up", "agent", c.name, "err", err)
 	c.failed.Store(true)
+	c.spill("the actor was given up", err)
 	if len(c.b.patterns) > 0 {
 		c.sys.bus.retire(c, nil)
 	}

@@ -151,6 +151,7 @@ func (s *System) until(ctx context.Context, reached func() bool) error {
 
 // rest stores the digest of the actor's state for replays to compare.
 func (c *cell) rest() {
+	c.spill("the system was stopped", c.stopped())
 	if !c.recovered || c.version == 0 || c.b.name == RecorderName {
 		return
 	}

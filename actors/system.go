@@ -24,6 +24,10 @@ type Options struct {
 	// before senders wait. Default 1,024.
 	Mailbox int
 
+	// Stash is how many commands an actor puts aside at the same time; see
+	// Turn.Stash. Default as many as Mailbox.
+	Stash int
+
 	// Supervision answers failures. See supervisor.Policy for its defaults.
 	Supervision supervisor.Policy
 
@@ -132,6 +136,9 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	if opts.Mailbox <= 0 {
 		opts.Mailbox = 1024
+	}
+	if opts.Stash <= 0 {
+		opts.Stash = opts.Mailbox
 	}
 	if opts.DigestEvery == 0 {
 		opts.DigestEvery = 100
@@ -438,6 +445,8 @@ type Info struct {
 	Restarts  uint64 `json:"restarts"` // failures since it was spawned
 	Failure   string `json:"failure,omitempty"`
 
+	// Stashed counts commands that were put aside and wait for Unstash.
+	Stashed int `json:"stashed,omitempty"`
 	// Dropped counts commands that were dropped because the mailbox was full.
 	Dropped uint64 `json:"dropped,omitempty"`
 	// Waiting is how long messages have been waiting without a pause.
@@ -468,7 +477,7 @@ func (s *System) Agents() []Info {
 		if since := c.box.waitingSince(); !since.IsZero() {
 			out[i].Waiting = time.Since(since)
 		}
-		out[i].Supervisor, out[i].Dropped = s.above(c.name), c.drops.Load()
+		out[i].Supervisor, out[i].Dropped, out[i].Stashed = s.above(c.name), c.drops.Load(), int(c.aside.Load())
 		switch {
 		case leaving[i]:
 			out[i].State = "stopping"

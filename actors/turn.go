@@ -31,6 +31,8 @@ type Turn struct {
 	sends   []send
 	effects *effects // nil where the turn may have none
 	err     error    // from a method that cannot return one
+
+	stash, unstash bool
 }
 
 // send is a command to another actor, handed on once the turn is durable.
@@ -45,7 +47,7 @@ func (t *Turn) reuse() {
 	if !t.now.IsZero() {
 		t.now = time.Time{}
 	}
-	if t.draft != nil || !t.about.ID.IsZero() || t.rng != nil || t.ids > 0 || t.err != nil {
+	if t.draft != nil || !t.about.ID.IsZero() || t.rng != nil || t.ids > 0 || t.err != nil || t.stash || t.unstash {
 		*t = Turn{}
 	}
 }
