@@ -43,11 +43,13 @@ const (
 	maxBenchWriters  = 4096
 	minBenchSize     = 16 // smaller payloads would not all be distinct
 	maxBenchDuration = time.Hour
+	maxBenchEvents   = 1_000_000_000
 )
 
 func (a *app) benchAppendCommand() *cobra.Command {
 	var o appendBench
 	var durability string
+	var goOn bool
 	c := &cobra.Command{
 		Use:   "append",
 		Short: "Measure appends to a journal",
@@ -67,12 +69,25 @@ batches of 16,384 events, the four index keys of an event: id (16 bytes),
 digest (8 and 8), payload digest (16), stream and position. It hashes, checks
 and answers nothing. The ratio is the journal's events a second over its.
 
+With --events it appends as many as that, however long it takes, and says after
+each tenth how fast it was and what memory the process took. With --reopen it then
+measures how long opening takes: after the journal was closed, and after another
+process (this program again) went on appending as hard to it, for as long but at
+most five seconds, and was killed. What is found then must be at least what that
+process had acknowledged.
+
+cpu_us_per_event is processor time of the whole process, the writers of the
+benchmark included. The write amplification is what was written to disk, with the
+write-ahead log, flushes and compactions, over the bytes of the events as they
+came into the log.
+
 It works in a temporary directory beside the current one's files, which should
 not be in memory, and removes it. With --data the journal is kept in DIR/journal.`,
 		Example: lines(
 			"toka-node bench append",
 			"toka-node bench append --writers 1 --size 1024 --duration 10s -o json",
-			"toka-node bench append --durability os --data ./bench"),
+			"toka-node bench append --durability os --data ./bench",
+			"toka-node bench append --writers 1024 --size 200 --events 10000000 --reopen"),
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -86,6 +101,14 @@ not be in memory, and removes it. With --data the journal is kept in DIR/journal
 				return usage("size %d: use %d to %d bytes", o.size, minBenchSize, events.MaxPayload)
 			case o.duration <= 0 || o.duration > maxBenchDuration:
 				return usage("duration %v: use more than 0s, at most %v", o.duration, maxBenchDuration)
+			case o.events > maxBenchEvents:
+				return usage("events %d: use at most %d", o.events, maxBenchEvents)
+			case o.events > 0 && c.Flags().Changed("duration"):
+				return usage("--events and --duration exclude each other")
+			case o.reopen && o.level == journal.LevelMemory:
+				return usage("--reopen has no use with --durability memory, of which nothing is left")
+			case goOn:
+				return o.goOn(c.Context(), a)
 			case o.level == journal.LevelMemory && a.data != "":
 				return usage("--data has no use with --durability memory, which uses no directory")
 			}
@@ -98,6 +121,10 @@ not be in memory, and removes it. With --data the journal is kept in DIR/journal
 	c.Flags().IntVar(&o.writers, "writers", 64, "how many append at the same time")
 	c.Flags().IntVar(&o.size, "size", 256, "bytes of payload of each event")
 	c.Flags().DurationVar(&o.duration, "duration", 5*time.Second, "how long to append; the yardstick takes about as long again")
+	c.Flags().Uint64Var(&o.events, "events", 0, "how many events to append, instead of for a duration")
+	c.Flags().BoolVar(&o.reopen, "reopen", false, "measure opening the journal too, after it was closed and after a kill")
+	c.Flags().BoolVar(&goOn, "go-on", false, "append to the journal that is in DIR, until killed")
+	_ = c.Flags().MarkHidden("go-on") // for the process that --reopen kills
 	c.Flags().StringVar(&durability, "durability", journal.LevelFsync.String(), "fsync, os or memory")
 	c.Flags().StringVar(&a.data, "data", "", "an empty or new directory to work in; default a temporary one, removed at the end")
 	return a.withOutput(c)
@@ -151,8 +178,16 @@ type appendResult struct {
 	BytesPerEvent   float64 `json:"bytes_per_event,omitempty"` // on disk, after the journal is closed
 
 	EventsPerS float64 `json:"events_per_s"`
-	P50        float64 `json:"p50_us"`
-	P99        float64 `json:"p99_us"`
+	// Processor time of the whole process, its writers included, for each event.
+	CPUMicroseconds float64 `json:"cpu_us_per_event,omitempty"`
+
+	WriteAmplification float64          `json:"write_amplification,omitempty"` // bytes written to disk for each byte of events
+	Parts              []appendPart     `json:"parts,omitempty"`
+	Progress           []appendProgress `json:"progress,omitempty"` // with --events
+	Reopen             *reopenResult    `json:"reopen,omitempty"`   // with --reopen
+
+	P50 float64 `json:"p50_us"`
+	P99 float64 `json:"p99_us"`
 
 	YardstickEventsPerS float64 `json:"yardstick_events_per_s"`
 	YardstickP50        float64 `json:"yardstick_p50_us"` // of a commit
@@ -166,7 +201,11 @@ func (a *app) benchAppend(ctx context.Context, o *appendBench) error {
 		if o.dir != "" {
 			where = "in " + printable(o.dir)
 		}
-		fmt.Fprintf(a.streams.Err, "measuring for %v, %s; then the yardstick\n", o.duration, where)
+		what := o.duration.String()
+		if o.events > 0 {
+			what = fmt.Sprintf("%d events", o.events)
+		}
+		fmt.Fprintf(a.streams.Err, "measuring for %s, %s; then the yardstick\n", what, where)
 	}
 	r, err := o.run(ctx)
 	if err != nil {
@@ -193,7 +232,20 @@ func (a *app) showAppend(r *appendResult) error {
 	row("ratio", "%.2f", r.Ratio)
 	row("commits", "%d, of %.1f events each; %d events in %.2f s", r.Commits, r.EventsPerCommit, r.Events, r.Seconds)
 	if r.BytesPerEvent > 0 {
-		row("on disk", "%.0f bytes an event", r.BytesPerEvent)
+		row("on disk", "%.0f bytes an event; %.2f bytes were written for each byte of events", r.BytesPerEvent, r.WriteAmplification)
+	}
+	if r.CPUMicroseconds > 0 {
+		row("processor", "%.2f µs an event", r.CPUMicroseconds)
+	}
+	for _, p := range r.Parts {
+		row("  "+p.Name, "%.1f bytes an event", p.BytesPerEvent)
+	}
+	for _, p := range r.Progress {
+		row(fmt.Sprintf("to %d", p.Events), "%.0f events/s\t%d MB of memory", p.EventsPerS, p.Resident>>20)
+	}
+	if o := r.Reopen; o != nil {
+		row("open", "%.2f s after a close, which took %.2f s", o.Closed, o.Close)
+		row("", "%.2f s after a kill, with %d events more", o.Killed, o.KilledEvents)
 	}
 	return t.Flush()
 }

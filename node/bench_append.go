@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -24,7 +25,10 @@ type appendBench struct {
 	writers  int
 	size     int
 	duration time.Duration
+	events   uint64 // to append instead of for a duration; 0 if the duration counts
+	reopen   bool
 	level    journal.Level
+	prefix   string // of the streams
 	dir      string // empty at LevelMemory
 }
 
@@ -36,6 +40,11 @@ func (o *appendBench) run(ctx context.Context) (*appendResult, error) {
 	groups, err := o.journal(ctx, r)
 	if err != nil {
 		return nil, err
+	}
+	if o.reopen {
+		if r.Reopen, err = o.reopened(ctx, min(killAfter, time.Duration(r.Seconds*float64(time.Second)))); err != nil {
+			return nil, err
+		}
 	}
 	// The journal's garbage is not the yardstick's to collect.
 	runtime.GC()
@@ -82,12 +91,18 @@ func (o *appendBench) journal(ctx context.Context, r *appendResult) (groups []ya
 	if err != nil {
 		return nil, &exit{ExitRefused, err}
 	}
-	elapsed, took, err := o.appendAll(ctx, j)
+	before := cpuTime()
+	elapsed, took, err := o.appendAll(ctx, j, r)
+	cpu := cpuTime() - before
+	if err == nil {
+		err = r.written(ctx, j)
+	}
 	if err = errors.Join(err, j.Close()); err != nil {
 		return nil, err
 	}
 	r.Seconds, r.Events, r.Commits = elapsed.Seconds(), took.count, len(groups)
 	r.EventsPerS = float64(r.Events) / r.Seconds
+	r.CPUMicroseconds = microseconds(cpu) / float64(r.Events)
 	r.EventsPerCommit = float64(r.Events) / float64(r.Commits)
 	r.P50, r.P99 = microseconds(took.percentile(0.50)), microseconds(took.percentile(0.99))
 	if dir != "" {
@@ -101,14 +116,20 @@ func (o *appendBench) journal(ctx context.Context, r *appendResult) (groups []ya
 }
 
 // appendAll runs the writers and returns how long they ran and their
-// latencies.
-func (o *appendBench) appendAll(ctx context.Context, j *journal.Journal) (time.Duration, *latencies, error) {
+// latencies. Where a number of events was asked for, r is given how it went.
+func (o *appendBench) appendAll(ctx context.Context, j *journal.Journal, r *appendResult) (time.Duration, *latencies, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	recent := make([]atomic.Pointer[events.Ref], o.writers)
 	all := make([]*appendWriter, o.writers)
 	for i := range all {
-		all[i] = newAppendWriter(i, o.size, recent)
+		all[i] = newAppendWriter(cmp.Or(o.prefix, "writer"), i, o.size, recent)
+	}
+	var left *atomic.Int64
+	if o.events > 0 {
+		left = &atomic.Int64{}
+		left.Store(int64(o.events))
+		defer r.watch(j, o.events)()
 	}
 	var writing sync.WaitGroup
 	begin := make(chan struct{})
@@ -116,7 +137,7 @@ func (o *appendBench) appendAll(ctx context.Context, j *journal.Journal) (time.D
 	for _, w := range all {
 		writing.Go(func() {
 			<-begin
-			if err := w.run(ctx, j, start.Add(o.duration)); err != nil {
+			if err := w.run(ctx, j, start.Add(o.duration), left); err != nil {
 				cancel(err)
 			}
 		})
@@ -148,19 +169,20 @@ type appendWriter struct {
 	took    latencies
 }
 
-func newAppendWriter(number, size int, recent []atomic.Pointer[events.Ref]) *appendWriter {
+func newAppendWriter(prefix string, number, size int, recent []atomic.Pointer[events.Ref]) *appendWriter {
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], uint64(number)+1)
 	return &appendWriter{
-		number: number, stream: fmt.Sprintf("writer-%04d", number), recent: recent,
+		number: number, stream: fmt.Sprintf("%s-%04d", prefix, number), recent: recent,
 		random: rand.NewChaCha8(seed), payload: make([]byte, size),
 	}
 }
 
-// run appends until the deadline. The last append may end after it: it counts,
-// and so does its time.
-func (w *appendWriter) run(ctx context.Context, j *journal.Journal, deadline time.Time) error {
-	for began := time.Now(); began.Before(deadline); {
+// run appends until the deadline, or where left is not nil as long as that
+// many are left for all writers. The last append may end after the deadline: it
+// counts, and so does its time.
+func (w *appendWriter) run(ctx context.Context, j *journal.Journal, deadline time.Time, left *atomic.Int64) error {
+	for began := time.Now(); left != nil && left.Add(-1) >= 0 || left == nil && began.Before(deadline); {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -228,4 +250,15 @@ func sizeOf(dir string) (size int64, err error) {
 		return err
 	})
 	return size, err
+}
+
+// residentBytes is how much memory this process takes up, its storage engine's
+// included, or 0 where the system does not say.
+func residentBytes() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	var size, resident uint64
+	if _, scanned := fmt.Sscan(string(b), &size, &resident); err != nil || scanned != nil {
+		return 0
+	}
+	return resident * uint64(os.Getpagesize())
 }
