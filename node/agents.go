@@ -42,7 +42,7 @@ each, its state, restarts, how many messages wait and for how long.`,
 			})
 		},
 	}
-	return a.withData(c)
+	return a.withData(c, asNames)
 }
 
 // merged adds what is live to what the journal knows.
@@ -79,6 +79,14 @@ func (a *app) showAgents(all []agentJSON) error {
 	if a.json() {
 		for _, g := range all {
 			if err := a.object(g); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if a.output == asNames {
+		for i := range all {
+			if err := a.name(all[i].Name); err != nil {
 				return err
 			}
 		}

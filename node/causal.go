@@ -36,7 +36,7 @@ func (a *app) causalCommands() []*cobra.Command {
 without ID itself.`,
 			Example: lines(
 				"toka-node ancestors --data ./data 5f3a9c",
-				"toka-node ancestors --data ./data 5f3a9c --depth 2 -o ids"),
+				"toka-node ancestors --data ./data 5f3a9c --depth 2 -o names"),
 		}, func(c *cobra.Command, q question) answer {
 			return causal.Ancestors(c.Context(), q.journal, q.depth, q.about...)
 		}),
@@ -47,7 +47,7 @@ without ID itself.`,
 without ID itself.`,
 			Example: lines(
 				"toka-node descendants --data ./data 5f3a9c",
-				"toka-node descendants --data ./data 5f3a9c -o ids --limit 10"),
+				"toka-node descendants --data ./data 5f3a9c -o names --limit 10"),
 		}, func(c *cobra.Command, q question) answer {
 			return causal.Descendants(c.Context(), q.journal, q.depth, q.about...)
 		}),
@@ -57,7 +57,7 @@ without ID itself.`,
 			Long:  `Lists the events that ID names as its parents, the newest first.`,
 			Example: lines(
 				"toka-node parents --data ./data 5f3a9c",
-				"toka-node parents --data ./data 5f3a9c -o ids"),
+				"toka-node parents --data ./data 5f3a9c -o names"),
 		}, func(c *cobra.Command, q question) answer {
 			return causal.Ancestors(c.Context(), q.journal, 1, q.about...)
 		}),
@@ -67,7 +67,7 @@ without ID itself.`,
 			Long:  `Lists the events that name ID as a parent, the oldest first.`,
 			Example: lines(
 				"toka-node children --data ./data 5f3a9c",
-				"toka-node children --data ./data 5f3a9c -o ids"),
+				"toka-node children --data ./data 5f3a9c -o names"),
 		}, func(c *cobra.Command, q question) answer {
 			return causal.Descendants(c.Context(), q.journal, 1, q.about...)
 		}),
@@ -79,7 +79,7 @@ ancestors of another one. Here an event counts as an ancestor of itself. There
 may be several, and there are none if A and B have nothing in common.`,
 			Example: lines(
 				"toka-node common --data ./data 5f3a9c 77b012",
-				"toka-node common --data ./data 5f3a9c 77b012 -o ids"),
+				"toka-node common --data ./data 5f3a9c 77b012 -o names"),
 		}, func(c *cobra.Command, q question) answer {
 			return func(yield func(uint64, error) bool) {
 				found, err := causal.Common(c.Context(), q.journal, q.about[0], q.about[1])
@@ -100,7 +100,7 @@ may be several, and there are none if A and B have nothing in common.`,
 and B themselves. There are none unless A led to B.`,
 			Example: lines(
 				"toka-node between --data ./data 77b012 5f3a9c",
-				"toka-node between --data ./data 77b012 5f3a9c -o ids"),
+				"toka-node between --data ./data 77b012 5f3a9c -o names"),
 		}, func(c *cobra.Command, q question) answer {
 			return causal.Between(c.Context(), q.journal, q.about[0], q.about[1])
 		}),
@@ -111,7 +111,7 @@ and B themselves. There are none unless A led to B.`,
 looks at the links of the whole journal, unless --limit ends it earlier.`,
 			Example: lines(
 				"toka-node heads --data ./data",
-				"toka-node heads --data ./data -o ids --limit 10"),
+				"toka-node heads --data ./data -o names --limit 10"),
 		}, func(c *cobra.Command, q question) answer {
 			return causal.Heads(c.Context(), q.journal, 0)
 		}),
@@ -125,7 +125,7 @@ func (a *app) causalCommand(n int, deep bool, c *cobra.Command, ask func(c *cobr
 	if n > 0 {
 		c.Long += "An ID is an event id, the id with which the event was ingested, or the beginning\nof its digest. "
 	}
-	c.Long += "With -o ids, each line is the id with which an event was ingested,\nor its event id if it was not."
+	c.Long += "With -o names, each line is the id with which an event was ingested,\nor its event id if it was not."
 	var depth, limit int
 	c.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is no limit")
 	if deep {
@@ -147,7 +147,7 @@ func (a *app) causalCommand(n int, deep bool, c *cobra.Command, ask func(c *cobr
 			return a.eventsOf(j.Each(c.Context(), atMost(limit, found)))
 		})
 	}
-	return a.withData(c, "ids")
+	return a.withData(c, asNames)
 }
 
 // positionsOf resolves ids.
@@ -178,7 +178,7 @@ func atMost(limit int, seq answer) answer {
 	}
 }
 
-// eventsOf prints events as table, json or ids.
+// eventsOf prints events as table, json or names.
 func (a *app) eventsOf(seq iter.Seq2[events.Event, error]) error {
 	var t *tabwriter.Writer
 	if a.output == "table" {

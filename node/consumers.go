@@ -63,7 +63,7 @@ this command or another.`,
 }
 
 // withSet completes a command that takes at least n arguments.
-func (a *app) withSet(n int, c *cobra.Command, f func(c *cobra.Command, s *consumer.Set, args []string) error) *cobra.Command {
+func (a *app) withSet(n int, c *cobra.Command, f func(c *cobra.Command, s *consumer.Set, args []string) error, outputs ...string) *cobra.Command {
 	if c.Args == nil {
 		c.Args = args(n, [...]string{"no arguments", "one NAME"}[n])
 	}
@@ -80,12 +80,12 @@ func (a *app) withSet(n int, c *cobra.Command, f func(c *cobra.Command, s *consu
 			return errors.Join(err, s.Close())
 		})
 	}
-	return a.withData(c)
+	return a.withData(c, outputs...)
 }
 
 // withConsumer completes a command about one consumer with at least n more
 // arguments.
-func (a *app) withConsumer(n int, c *cobra.Command, f func(c *cobra.Command, of *consumer.Consumer, args []string) error) *cobra.Command {
+func (a *app) withConsumer(n int, c *cobra.Command, f func(c *cobra.Command, of *consumer.Consumer, args []string) error, outputs ...string) *cobra.Command {
 	if c.Args == nil && n > 0 {
 		c.Args = func(c *cobra.Command, given []string) error {
 			if len(given) < 1+n {
@@ -100,25 +100,31 @@ func (a *app) withConsumer(n int, c *cobra.Command, f func(c *cobra.Command, of 
 			return fmt.Errorf("%w; run toka-node consumers list", err)
 		}
 		return f(cmd, of, args[1:])
-	})
+	}, outputs...)
 }
 
 func (a *app) consumersList() *cobra.Command {
 	return a.withSet(0, &cobra.Command{
 		Use: "list", Short: "List the consumers of a journal",
 		Example: lines("toka-node consumers list --data ./data", "toka-node consumers list -o json | jq .lag"),
-	}, func(_ *cobra.Command, s *consumer.Set, _ []string) error { return a.showConsumers(s.List()...) })
+	}, func(_ *cobra.Command, s *consumer.Set, _ []string) error { return a.showConsumers(s.List()...) }, asNames)
 }
 
 func (a *app) showConsumers(cs ...*consumer.Consumer) error {
 	t := a.table()
-	if !a.json() {
+	if a.output == "table" {
 		fmt.Fprintln(t, "NAME\tPOSITION\tLAG\tOPEN\tDUE\tFILTER")
 	}
 	for _, c := range cs {
 		i := server.DescribeConsumer(c.Info())
 		if a.json() {
 			if err := a.object(i); err != nil {
+				return err
+			}
+			continue
+		}
+		if a.output == asNames {
+			if err := a.name(i.Name); err != nil {
 				return err
 			}
 			continue
@@ -222,7 +228,7 @@ within the consumer's ack wait.`,
 			return err
 		}
 		t := a.table()
-		if !a.json() {
+		if a.output == "table" {
 			fmt.Fprintln(t, "POSITION\tATTEMPT\tSTREAM\tKIND\tDIGEST")
 		}
 		for _, d := range ds {
@@ -232,10 +238,16 @@ within the consumer's ack wait.`,
 				}
 				continue
 			}
+			if a.output == asNames { // as ack takes it
+				if err := a.name(d.Event.Position); err != nil {
+					return err
+				}
+				continue
+			}
 			fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\n", d.Event.Position, d.Attempt, printable(d.Event.Stream), printable(d.Event.Kind), d.Event.Digest.Short())
 		}
 		return t.Flush()
-	})
+	}, asNames)
 	c.Flags().IntVar(&limit, "limit", 1, "at most so many")
 	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the first")
 	return c
@@ -313,7 +325,7 @@ func (a *app) consumersParked() *cobra.Command {
 			return err
 		}
 		t := a.table()
-		if !a.json() {
+		if a.output == "table" {
 			fmt.Fprintln(t, "ID\tPOSITION\tATTEMPTS\tRECORDED\tREASON")
 		}
 		for _, p := range ps {
@@ -323,10 +335,16 @@ func (a *app) consumersParked() *cobra.Command {
 				}
 				continue
 			}
+			if a.output == asNames { // as replay and drop take it
+				if err := a.name(p.ID); err != nil {
+					return err
+				}
+				continue
+			}
 			fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", p.ID, p.Event.Position, p.Attempts, p.At.Format(time.RFC3339), printable(p.Reason))
 		}
 		return t.Flush()
-	})
+	}, asNames)
 }
 
 func (a *app) consumersReplay() *cobra.Command {

@@ -62,7 +62,13 @@
 //     history (TestOracle).
 //   - A bundle that is not sound is damage, and nothing of it is stored
 //     (TestScripts).
-//   - Every command's help shows two examples (TestHelp).
+//   - Settings come from the command line over the environment over a file; what
+//     the file has that is no setting is refused by name, each value is shown with
+//     where it is from, and a token is not (TestConfig, TestConfigRefuses).
+//   - Every command's help shows two examples (TestHelp). A list is printed by its
+//     names where that is asked for (TestJSONOutput), and a shell completes them
+//     (TestCompletion). Every command has a manual page (TestMan). Only a terminal
+//     is shown colours, and not where NO_COLOR is set (TestNoColor).
 //
 // # What it does not do
 //

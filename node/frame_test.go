@@ -222,6 +222,13 @@ func TestErase(t *testing.T) {
 	must(t, node.ExitDone, "verify", "--data", data)
 }
 
+// unnamed print several objects that are no list of things with names.
+var unnamed = map[string]bool{
+	"toka-node bench intent": true, "toka-node demo": true, "toka-node doctor": true, // what was found
+	"toka-node ingest":      true,                        // why lines are rejected
+	"toka-node intents map": true, "toka-node why": true, // a picture, and a tree
+}
+
 func TestJSONOutput(t *testing.T) {
 	data := ingested(t)
 	empty := filepath.Join(t.TempDir(), "empty")
@@ -241,6 +248,8 @@ func TestJSONOutput(t *testing.T) {
 	embedded := filepath.Join(t.TempDir(), "embedded")
 	must(t, node.ExitDone, "ingest", "--embed", "static", "--data", embedded, sample)
 	invocations := map[string][]string{
+		"toka-node config print": {"config print"},
+
 		"toka-node intents":         {"intents --data " + meant},
 		"toka-node intents as-of":   {"intents as-of 100 --data " + meant},
 		"toka-node intents explain": {"intents explain --data " + meant + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
@@ -327,6 +336,13 @@ func TestJSONOutput(t *testing.T) {
 			r := run(t, append(strings.Fields(line), "-o", "json")...)
 			if err := jsonLines([]byte(r.out)); err != nil {
 				t.Errorf("%s -o json: %v\n%s", line, err, r.err)
+			}
+			// A list can be printed by its names, in a pipe to what takes them.
+			if n := strings.Count(r.out, "\n"); n > 1 && !unnamed[c.CommandPath()] {
+				named := run(t, append(strings.Fields(line), "-o", "names")...)
+				if named.code != r.code || strings.Count(named.out, "\n") != n && c.CommandPath() != "toka-node consumers fetch" {
+					t.Errorf("%s -o names: code %d, %d names of %d\n%s", line, named.code, strings.Count(named.out, "\n"), n, named.err)
+				}
 			}
 		}
 	})

@@ -44,6 +44,7 @@ type place struct {
 	paths []string   // flags that name files of the machine, made absolute; with ?, if there is such a file
 	files bool       // so do its arguments
 	asks  bool       // it asks the node by itself
+	here  bool       // it is about this machine, and runs on it
 	alone string     // why it cannot run on a held journal, and what to do
 }
 
@@ -54,6 +55,8 @@ var places = map[string]place{
 	"verify": {scope: auth.Admin}, "replay": {scope: auth.Admin},
 	"ingest": {scope: auth.Append, file: true},
 	"tail":   {asks: true},
+
+	"config": {here: true}, "config print": {here: true}, "man": {here: true},
 
 	"ancestors": {scope: auth.Read}, "descendants": {scope: auth.Read}, "parents": {scope: auth.Read}, "children": {scope: auth.Read},
 	"common": {scope: auth.Read}, "between": {scope: auth.Read}, "heads": {scope: auth.Read}, "why": {scope: auth.Read}, "graph": {scope: auth.Read},
@@ -112,15 +115,18 @@ func (a *app) withRemote(root *cobra.Command) {
 	root.PersistentPreRunE = func(c *cobra.Command, args []string) error {
 		p, name := placeOf(c)
 		if a.held != nil {
-			if p.asks {
-				return usage("%s asks a node, and is none to be asked for", name)
+			if p.asks || p.here {
+				return usage("%s is not for a node to run", name)
 			}
 			if p.alone != "" {
 				return &exit{ExitRefused, fmt.Errorf("%s does not run on a journal that a node serves: %s", name, p.alone)}
 			}
 			return nil
 		}
-		if p.asks {
+		if err := a.settings(c); err != nil {
+			return err
+		}
+		if p.asks || p.here {
 			return nil
 		}
 		// From the environment, it stands for --data where that is not given.
@@ -194,7 +200,11 @@ func (a *app) forward(c *cobra.Command, args []string, p place, run func(context
 	}
 	line := strings.Fields(c.CommandPath())[1:]
 	var wrong error
-	c.Flags().Visit(func(f *pflag.Flag) {
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		// What is not changed may come from the environment or the file.
+		if !f.Changed && f.Value.String() == f.DefValue {
+			return
+		}
 		if _, ours := remoteFlags[f.Name]; ours || f.Name == "data" {
 			return
 		}
@@ -288,7 +298,7 @@ func (a *app) networkScope(args []string) (auth.Scope, bool) {
 		return "", false
 	}
 	p, _ := placeOf(c)
-	if p.alone != "" || p.asks || p.scope == "" {
+	if p.alone != "" || p.asks || p.here || p.scope == "" {
 		return "", false
 	}
 	return p.scope, true

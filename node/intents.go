@@ -77,7 +77,7 @@ func (a *app) intentsList(use string, check cobra.PositionalArgs, _ string) *cob
 	}
 	c.Flags().BoolVar(&all, "all", false, "list all of them, however small")
 	c.Flags().IntVar(&limit, "limit", 30, "list so many")
-	return a.withData(c, "ids")
+	return a.withData(c, asNames)
 }
 
 func (a *app) intentsAsOf() *cobra.Command {
@@ -98,7 +98,7 @@ func (a *app) listIntents(ctx context.Context, j *journal.Journal, asOf uint64, 
 	if !all {
 		infos = infos[:min(limit, total)]
 	}
-	if a.output == "ids" {
+	if a.output == asNames {
 		for i := range infos {
 			if _, err := fmt.Fprintln(a.streams.Out, infos[i].ID); err != nil {
 				return err

@@ -62,7 +62,7 @@ A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 	}
 	f.flags(c, true)
 	l.flags(c, 0.3)
-	return a.withData(c, "ids")
+	return a.withData(c, asNames)
 }
 
 func (a *app) list(c *cobra.Command, es iter.Seq2[events.Event, error]) error {
@@ -81,7 +81,7 @@ func (a *app) list(c *cobra.Command, es iter.Seq2[events.Event, error]) error {
 			}
 			continue
 		}
-		if a.output == "ids" {
+		if a.output == asNames {
 			if _, err := fmt.Fprintln(a.streams.Out, e.ID); err != nil {
 				return err
 			}

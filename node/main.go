@@ -134,6 +134,8 @@ type app struct {
 	held   *held
 	remote remote
 
+	from map[string]string // where settings are from; see config.go
+
 	intents string // the strategy of --intents; empty: as before
 
 	// change varies how journals are opened. It is for tests; nil does nothing.
@@ -166,6 +168,7 @@ was not opened.`,
 		return usage("%w; run %s --help", err, c.CommandPath())
 	})
 	a.withRemote(root)
+	root.AddCommand(a.configCommand(), a.manCommand())
 	root.AddCommand(a.runCommand(), a.tailCommand(), a.tokenCommand(), a.checkCommand(), a.doctorCommand())
 	root.AddCommand(a.agentsCommand(), a.agentCommand(), a.parkedCommand())
 	root.AddCommand(a.logCommand(), a.searchCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand(), a.ingestCommand(),
@@ -175,6 +178,7 @@ was not opened.`,
 	root.AddCommand(a.intentsCommand())
 	root.AddCommand(a.headCommand(), a.proveCommand(), a.backupCommand(), a.restoreCommand(),
 		a.pruneCommand(), a.eraseCommand())
+	a.withCompletion(root)
 	return root
 }
 
@@ -183,6 +187,7 @@ was not opened.`,
 func (a *app) withData(c *cobra.Command, more ...string) *cobra.Command {
 	// Not StringVar: commands with another default would set each other's.
 	c.Flags().String("data", "./data", "directory of the journal")
+	annotate(c, "data")
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
 		if a.data, err = c.Flags().GetString("data"); err != nil {
@@ -193,14 +198,22 @@ func (a *app) withData(c *cobra.Command, more ...string) *cobra.Command {
 	return a.withOutput(c, more...)
 }
 
+// asNames is the output of lists as one name a line: the text by which other
+// commands know a thing. For events it was ids once.
+const asNames = "names"
+
 func (a *app) withOutput(c *cobra.Command, more ...string) *cobra.Command {
 	known := append([]string{"table", "json"}, more...)
-	names := strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
-	c.Flags().StringVarP(&a.output, "output", "o", "table", "output: "+names)
+	said := strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
+	c.Flags().StringVarP(&a.output, "output", "o", "table", "output: "+said)
+	annotate(c, "output")
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if a.output == "ids" && slices.Contains(known, asNames) {
+			a.output = asNames
+		}
 		if !slices.Contains(known, a.output) {
-			return usage("output %q: use %s", a.output, names)
+			return usage("output %q: use %s", a.output, said)
 		}
 		return run(c, args)
 	}

@@ -102,6 +102,12 @@ func encodeLine(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// name prints the name of one thing of a list, on a line of its own.
+func (a *app) name(v any) error {
+	_, err := fmt.Fprintln(a.streams.Out, printable(fmt.Sprint(v)))
+	return err
+}
+
 // table returns a writer of aligned columns; flush it at the end.
 func (a *app) table() *tabwriter.Writer { return newTable(a.streams.Out) }
 

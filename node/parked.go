@@ -53,6 +53,14 @@ func (a *app) parkedListCommand() *cobra.Command {
 					}
 					return nil
 				}
+				if a.output == asNames {
+					for i := range all {
+						if err := a.name(all[i].ID); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
 				t := a.table()
 				fmt.Fprintln(t, "ID\tPARKED\tAGENT\tTRIES\tSTATE\tREASON")
 				for _, p := range all {
@@ -63,7 +71,7 @@ func (a *app) parkedListCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&agent, "agent", "", "only of this agent")
-	return a.withData(c)
+	return a.withData(c, asNames)
 }
 
 func parkedState(p *actors.Parked) string {

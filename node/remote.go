@@ -27,10 +27,13 @@ import (
 // remote names a node on the network.
 type remote struct {
 	server, token, ca, cert, key string
+
+	config string // the file of settings
 }
 
 // remoteFlags are flags of the client that are not sent.
 var remoteFlags = map[string]string{
+	configFlag:    "file with settings, in YAML; see toka-node config (TOKA_CONFIG)",
 	"server":      "ask the node at this URL rather than open a journal (TOKA_SERVER)",
 	"token":       "token for --server (TOKA_TOKEN; on a command line others can see it)",
 	"server-ca":   "file with the authority that signed the node's certificate (TOKA_SERVER_CA)",
@@ -40,12 +43,9 @@ var remoteFlags = map[string]string{
 
 func (r *remote) flags(f *pflag.FlagSet) {
 	for name, where := range map[string]*string{
-		"server": &r.server, "token": &r.token, "server-ca": &r.ca, "client-cert": &r.cert, "client-key": &r.key,
+		"server": &r.server, "token": &r.token, "server-ca": &r.ca, "client-cert": &r.cert, "client-key": &r.key, configFlag: &r.config,
 	} {
 		f.StringVar(where, name, "", remoteFlags[name])
-		if v := os.Getenv(envName(name)); v != "" {
-			*where = v
-		}
 	}
 }
 

@@ -62,6 +62,12 @@ when --stop-within is over is cut off; nothing that was acknowledged is lost.`,
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), &f) },
 	}
+	a.runFlags(c, &f)
+	return withRunSettings(a.withData(c))
+}
+
+// runFlags gives c the flags of run.
+func (a *app) runFlags(c *cobra.Command, f *runFlags) {
 	a.withIntents(c)
 	s := c.Flags()
 	s.StringVar(&f.listen, "listen", "127.0.0.1:7171", "address to serve at; port 0 takes a free one")
@@ -79,7 +85,6 @@ when --stop-within is over is cut off; nothing that was acknowledged is lost.`,
 	s.StringVar(&f.logLevel, "log-level", "info", "what is logged: debug, info, warn or error")
 	keyFlag(c, &f.headKey)
 	s.StringVar(&f.pprof, "pprof", "", "loopback address to serve profiles of this process at; none by default")
-	return a.withData(c)
 }
 
 // check reads the flags that are not yet what they stand for.

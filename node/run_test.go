@@ -175,6 +175,7 @@ var heldArgs = map[string][]string{
 	"intents": {}, "intents as-of": {"1"}, "intents show": {"INTENT"}, "intents explain": {"meant-1"}, "intents map": {},
 	"intents merge": {"OTHER", "INTENT"}, "intents split": {"INTENT"},
 
+	"config print": {},
 	"tail":         {"--after", "0", "--limit", "1"},
 	"token create": {"--name", "x", "--scope", "read"}, "token list": {}, "token revoke": {"x"},
 }

@@ -37,7 +37,7 @@ that: with the built-in embedder, sentences that mean the same have similarities
 .3 to .7, and unrelated ones about 0.`,
 		Example: lines(
 			"toka-node search --data ./data --like 'the customer wants a refund'",
-			"toka-node search --data ./data --like 'fix a data race' --min 0.5 --limit 100 -o ids"),
+			"toka-node search --data ./data --like 'fix a data race' --min 0.5 --limit 100 -o names"),
 		Args: args(0, "no arguments; the text is that of --like"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
@@ -51,7 +51,7 @@ that: with the built-in embedder, sentences that mean the same have similarities
 	}
 	l.flags(c, 0)
 	c.Flags().IntVar(&limit, "limit", 10, "at most so many")
-	return a.withData(c, "ids")
+	return a.withData(c, asNames)
 }
 
 // likeness is a text to compare events with, as flags give it.
@@ -197,7 +197,7 @@ func (a *app) search(ctx context.Context, j *journal.Journal, l *likeness, limit
 		switch a.output {
 		case "json":
 			err = a.object(foundJSON{similarity, toJSON(e)})
-		case "ids":
+		case asNames:
 			_, err = fmt.Fprintln(a.streams.Out, e.ID)
 		default:
 			fmt.Fprintf(t, "%.3f\t%s\t%s\t%s\t%s\t%s\t%s\n", similarity, journal.Cursor{Epoch: e.Epoch, Position: e.Position},

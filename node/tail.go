@@ -83,7 +83,7 @@ the vector of the text, which has to be of the model of theirs.`,
 	l.flags(c, 0.3)
 	c.Flags().StringVar(&after, "after", "", "begin after this cursor; without it, with the next event")
 	c.Flags().IntVar(&limit, "limit", 0, "end after so many events; 0 does not end")
-	return a.withData(c)
+	return a.withData(c, asNames)
 }
 
 // tail is one run of the command.
@@ -215,6 +215,7 @@ func (t *tail) show(data string) error {
 		return err
 	}
 	var e struct {
+		ID         string    `json:"id"`
 		Cursor     string    `json:"cursor"`
 		RecordTime time.Time `json:"record_time"`
 		Stream     string    `json:"stream"`
@@ -226,6 +227,9 @@ func (t *tail) show(data string) error {
 	}
 	if err := json.Unmarshal([]byte(data), &e); err != nil {
 		return fmt.Errorf("the node sends what is no event: %w", err)
+	}
+	if t.a.output == asNames {
+		return t.a.name(e.ID)
 	}
 	if !t.headed {
 		t.headed = true

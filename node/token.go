@@ -115,12 +115,18 @@ func (a *app) tokenListCommand() *cobra.Command {
 				return err
 			}
 			table := a.table()
-			if !a.json() {
+			if a.output == "table" {
 				fmt.Fprintln(table, "ID\tNAME\tSCOPES\tSTREAMS\tKINDS\tEXPIRES")
 			}
 			for _, k := range t.List() {
 				if a.json() {
 					if err := a.object(k); err != nil {
+						return err
+					}
+					continue
+				}
+				if a.output == asNames {
+					if err := a.name(k.Name); err != nil {
 						return err
 					}
 					continue
@@ -134,7 +140,7 @@ func (a *app) tokenListCommand() *cobra.Command {
 			return table.Flush()
 		},
 	}
-	return a.withData(c)
+	return a.withData(c, asNames)
 }
 
 func allOr(patterns []string) string {

@@ -34,6 +34,7 @@ const (
 	progressbar = "github.com/schollz/progressbar/v3"
 	protoactor  = "github.com/asynkron/protoactor-go"
 	tint        = "github.com/lmittmann/tint"
+	yaml        = "go.yaml.in/yaml/v3"
 )
 
 // row says what the files of one package may import, besides the standard library.
@@ -108,6 +109,7 @@ var table = []row{
 		pflag,
 		progressbar,
 		tint,
+		yaml,
 	}},
 	{"cmd/toka-node", []string{"actors", "node"}, nil},
 	{"journal/eventbus", []string{"events", "events/bus", "journal"}, nil},
