@@ -134,6 +134,10 @@ func (w *wreck) try(t testing.TB, v *disk.Volume, what, name string) {
 		o = &outcomes{}
 		w.outcomes[kindOf(name)] = o
 	}
+	planted := strings.HasPrefix(what, "planted")
+	if planted && o.silent.Load() > 0 {
+		return // one is proof enough
+	}
 	o.tried.Add(1)
 	j, err := journal.Open(markedDir, on(v))
 	if err != nil {
@@ -162,7 +166,7 @@ func (w *wreck) try(t testing.TB, v *disk.Volume, what, name string) {
 		o.harmless.Add(1)
 	default:
 		o.silent.Add(1)
-		if o.silent.Load() <= 3 && !strings.Contains(what, "planted") {
+		if o.silent.Load() <= 3 && !planted {
 			t.Errorf("%s: %d of %d events, checkpoint at %d (%v), and no word", what, r.Events, w.events, c.Position, checkErr)
 		}
 	}
@@ -194,7 +198,7 @@ func (w *wreck) flips(t *testing.T, perFile int, what string, match func(name st
 		}
 	}
 	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Backward(names) {
 		text := w.files[name]
 		step := max(1, len(text)/perFile)
 		for i := step / 2; i < len(text); i += step {
@@ -229,7 +233,7 @@ func TestBitFlipsFindThatTheMarkIsMissing(t *testing.T) {
 	w := newWreck(t, true)
 	w.files[markedFile] = ""
 	delete(w.files, markedFile)
-	w.flips(t, 120, "planted", func(name string) bool { return kindOf(name) == "log/*.log" || kindOf(name) == "log/MANIFEST" })
+	w.flips(t, 120, "planted", func(name string) bool { return kindOf(name) == "log/*.log" })
 	if silent := w.silent(t); silent == 0 {
 		t.Error("no change went unnoticed")
 	}
@@ -239,6 +243,9 @@ func TestBitFlipsFindThatTheMarkIsMissing(t *testing.T) {
 // nothing was there.
 func TestTruncatedLog(t *testing.T) {
 	most := 250 * thorough(t)
+	if underRace {
+		most /= 4
+	}
 	for _, planted := range []bool{false, true} {
 		w := newWreck(t, true)
 		what := "cut"

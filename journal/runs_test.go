@@ -111,7 +111,11 @@ func TestADamagedPageEndsNothing(t *testing.T) {
 func TestRunsWithEqualHashes(t *testing.T) {
 	d := disktest.New()
 	j := open(t, "/data", on(d.Volume()))
-	ids := make([]events.ID, 700)
+	n, step := 700, 1
+	if underRace {
+		n, step = 530, 19 // a page holds 512
+	}
+	ids := make([]events.ID, n)
 	var ds []events.Draft
 	for i := range ids {
 		ids[i] = journal.IDWithHash(uint64(i)+1, 0x1234)
@@ -123,9 +127,9 @@ func TestRunsWithEqualHashes(t *testing.T) {
 	closeOK(t, j)
 	j = open(t, "/data", on(d.Volume()))
 	verified(t, j)
-	for i, id := range ids {
-		e, err := j.ByID(t.Context(), id)
-		if err != nil || e.ID != id || string(e.Payload) != fmt.Sprint(i) {
+	for i := 0; i < n; i += step {
+		e, err := j.ByID(t.Context(), ids[i])
+		if err != nil || e.ID != ids[i] || string(e.Payload) != fmt.Sprint(i) {
 			t.Fatalf("id %d: %v %q %v", i, e.ID, e.Payload, err)
 		}
 	}

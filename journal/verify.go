@@ -365,6 +365,9 @@ func (v *verifier) run(from pebble.Reader, r *run, kind hashKind) {
 	var last pair
 	filter := r.tables[kind].filter.Load()
 	c := cursor{from: from, r: r, kind: kind}
+	c.mismatch = func(err error) {
+		v.problem(r.first, "the index of %s from here to position %d: %v", what, r.last, err)
+	}
 	for {
 		ok, err := c.next()
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -303,4 +304,39 @@ func TestStatsAreOfOneMoment(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// What is wrong with the first pair of a page is named like any other, though
+// the run itself says what it should be.
+func TestVerifyNamesTheFirstOfAPage(t *testing.T) {
+	d := disktest.New()
+	j := open(t, "/data", on(d.Volume()))
+	addN(t, j, "s", 40)
+	closeOK(t, j)
+	j = open(t, "/data", on(d.Volume()))
+	verified(t, j)
+	it, err := j.IndexDB().NewIter(&pebble.IterOptions{LowerBound: []byte{'i'}, UpperBound: []byte{'i' + 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	it.First()
+	key, page := bytes.Clone(it.Key()), bytes.Clone(it.Value())
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+	page[7] ^= 1
+	if err := j.IndexDB().Set(key, page, pebble.NoSync); err != nil {
+		t.Fatal(err)
+	}
+	position := binary.BigEndian.Uint64(key[2:]) + uint64(binary.BigEndian.Uint32(page[8:]))
+	r, err := j.Verify(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := func(p journal.Problem) bool {
+		return p.Position == position && strings.Contains(p.What, "index of ids has")
+	}
+	if r.OK || !slices.ContainsFunc(r.Problems, named) {
+		t.Errorf("verify does not name position %d: %+v", position, r)
+	}
 }
