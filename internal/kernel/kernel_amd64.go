@@ -19,7 +19,19 @@ func dot16AVX2(a, b *int16, n int) int32
 func dot32AVX2(s *int32, v *int16, n int) int64
 
 //go:noescape
+func bits8AVX2(dst *uint64, q *int8, n, left int)
+
+//go:noescape
+func add16AVX2(sum *int32, v *int16, n int) int32
+
+//go:noescape
+func round8AVX2(row *int8, sum *int32, n int, f float32, r *Rounded)
+
+//go:noescape
 func hamming12VPOPCNT(out *uint16, rows, q *uint64, k int)
+
+//go:noescape
+func scanSigns12VPOPCNT(out *int32, rows, planes *uint64, k int)
 
 //go:noescape
 func scan8AVX2(out *int32, rows, q, abs *int8, k, dim int)

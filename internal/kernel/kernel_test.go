@@ -143,6 +143,114 @@ func testHamming(t *testing.T) {
 	}
 }
 
+func TestSigns(t *testing.T) {
+	defer func(was features) { use = was }(use)
+	r := rand.New(rand.NewPCG(4, 4))
+	for _, dim := range dims {
+		q8, row := make([]int8, dim), make([]int8, 9*dim)
+		for mode, u := range modes() {
+			use = u
+			for round := range 4 {
+				for i := range q8 {
+					q8[i] = int8(r.IntN(2*MaxSigned+1) - MaxSigned)
+					if round > 1 {
+						q8[i] = int8(MaxSigned * (5 - 2*round)) // all largest, all least
+					}
+				}
+				for i := range row {
+					row[i] = int8(r.IntN(256) - 128)
+					if round == 3 {
+						row[i] = -1
+					}
+				}
+				words := (dim + 63) / 64
+				bits, out := make([]uint64, 9*words), make([]int32, 9)
+				for i := range 9 {
+					bits[i*words] = ^uint64(0) // of before
+					Signs(bits[i*words:][:words], row[i*dim:][:dim])
+				}
+				var q Signed
+				q.Set(q8)
+				ScanSigns(out, bits, &q)
+				for i, got := range out {
+					want := int32(0)
+					for j, c := range row[i*dim:][:dim] {
+						if c < 0 {
+							want += int32(q8[j])
+						}
+					}
+					if got != want {
+						t.Fatalf("%s, dim %d, round %d, row %d: %d, want %d", mode, dim, round, i, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestSums(t *testing.T) {
+	defer func(was features) { use = was }(use)
+	r := rand.New(rand.NewPCG(5, 5))
+	for _, dim := range dims {
+		for round := range 6 {
+			sum, v := make([]int32, dim), make([]int16, dim)
+			for i := range sum {
+				sum[i], v[i] = int32(r.NormFloat64()*1e6), int16(r.IntN(65535)-32767)
+				switch round {
+				case 1:
+					sum[i] = math.MaxInt32 - 1<<15
+				case 2:
+					sum[i] = -(math.MaxInt32 - 1<<15)
+				case 3: // halfway between two
+					sum[i] = int32(2*r.IntN(127) - 127 + i%2)
+				case 4:
+					sum[i] = int32(1 - min(i, 1))
+				}
+			}
+			var want []int32
+			for i := range sum {
+				want = append(want, sum[i]+int32(v[i]))
+			}
+			var rows []int8
+			var of Rounded
+			for mode, u := range modes() {
+				use = u
+				got := slices.Clone(sum)
+				peak := Add16(got, v)
+				if least, most := slices.Min(want), slices.Max(want); !slices.Equal(got, want) || peak != max(most, -least) {
+					t.Fatalf("%s, dim %d, round %d: Add16: peak %d of %v", mode, dim, round, peak, got)
+				}
+				row := make([]int8, dim)
+				peak = 1
+				for _, s := range sum {
+					peak = max(peak, s, -s)
+				}
+				d := Round8(row, sum, 127/float32(peak))
+				if rows == nil {
+					rows, of = row, d
+				}
+				if !slices.Equal(row, rows) || d != of {
+					t.Fatalf("%s, dim %d, round %d: Round8: %+v %v, another way %+v %v", mode, dim, round, d, row, of, rows)
+				}
+			}
+			var check Rounded
+			for i, q := range rows {
+				check.Total += int32(q)
+				check.Squares += int32(q) * int32(q)
+				check.Product += int64(q) * int64(sum[i])
+				if q < 0 {
+					check.Signed -= int64(sum[i])
+				} else {
+					check.Signed += int64(sum[i])
+				}
+			}
+			if check != of {
+				t.Fatalf("dim %d, round %d: %+v, want %+v", dim, round, of, check)
+			}
+		}
+	}
+}
+
 func FuzzKernels(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 255, 128, 0})
 	f.Add(make([]byte, 200))

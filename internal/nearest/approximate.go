@@ -6,22 +6,6 @@ import (
 	"github.com/tokaworks/toka/internal/kernel"
 )
 
-// sign makes the bits that stand for a centroid in the coarse scan: the signs
-// of its components.
-func (t *Table) sign(c *chunk, r int) {
-	words := t.words()
-	signs(c.bits[r*words:][:words], c.rows[r*t.dim:][:t.dim])
-}
-
-func (t *Table) words() int { return (t.dim + 63) / 64 }
-
-func signs(dst []uint64, row []int8) {
-	clear(dst)
-	for j, q := range row {
-		dst[j/64] |= uint64(uint8(q)>>7) << (j % 64)
-	}
-}
-
 // Approximate is Nearest that looks only at so many candidates: those whose
 // components agree in sign with those of v the most often. It reads an eighth
 // of what Nearest reads, and finds the same where the nearest stands out.
@@ -32,17 +16,12 @@ func (t *Table) Approximate(v []int16, candidates int) (best int, product int64)
 	b := t.prepare(v)
 	words := t.words()
 	q := make([]uint64, words)
-	signs(q, t.narrow)
+	kernel.Signs(q, t.narrow)
 	// How many rows have how many bits off; then the bound that lets enough in.
 	off := make([]uint16, t.k)
 	counts := make([]int32, t.dim+1)
+	t.sketchAll()
 	for n, c := range t.chunks {
-		if c.bits == nil {
-			c.bits = make([]uint64, len(c.scale)*words)
-			for r := range min(t.k-n*chunkRows, chunkRows) {
-				t.sign(c, r)
-			}
-		}
 		base := n * chunkRows
 		o := off[base:min(base+chunkRows, t.k)]
 		kernel.Hamming(o, c.bits, q)

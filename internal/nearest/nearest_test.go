@@ -2,6 +2,7 @@ package nearest_test
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"slices"
@@ -130,11 +131,81 @@ func TestNearestIsExact(t *testing.T) {
 	}
 }
 
+// Enough centroids for sketches, the sums of some of them long, against a look at
+// all of them; in plain Go too.
+func TestSketchesAreExact(t *testing.T) {
+	defer kernel.Pure(kernel.Pure(false))
+	for name, stream := range streams {
+		for _, dim := range []int{64, 100, 768} {
+			r := rand.New(rand.NewPCG(2, uint64(dim)))
+			next := stream(r, dim)
+			table := nearest.New(dim)
+			for table.Len() < nearest.SketchFrom+100 {
+				table.Add(next())
+			}
+			for i := range 20 {
+				v := next()
+				if i%2 == 0 { // near to one of them, more or less
+					x, scale := make([]float32, dim), float32(norm(v))
+					at := r.IntN(table.Len())
+					for j, s := range table.Sum(nil, at) {
+						x[j] = float32(s) + float32(v[j])*float32(i)/16
+					}
+					if v = quantize(x); scale == 0 || len(v) == 0 {
+						continue
+					}
+				}
+				kernel.Pure(i%3 == 0)
+				best, product := table.Nearest(v)
+				if wb, wp := ranked(table, v); product != wp || product > 0 && best != wb {
+					t.Fatalf("%s, dim %d, %d: %d (%d), want %d (%d)", name, dim, i, best, product, wb, wp)
+				}
+				if m := table.NearestBatch([][]int16{next(), v}); m[1].Product != product || product > 0 && m[1].Row != best {
+					t.Fatalf("%s, dim %d, %d: batch %+v, want %d (%d)", name, dim, i, m[1], best, product)
+				}
+				if name == "random" && dim == 768 && i%2 == 0 && i < 13 && !table.Told() {
+					t.Fatalf("%d: what stands out was not told by sketches", i)
+				}
+				if product > 0 {
+					table.Join(best, v, product, norm(v))
+				}
+			}
+		}
+	}
+}
+
+// ranked is slow for many rows.
+func ranked(t *nearest.Table, v []int16) (best int, product int64) {
+	var p2, n2 big.Int
+	most := 0.0
+	for i := range t.Len() {
+		p := t.Product(i, v)
+		cosine := float64(p) / math.Sqrt(t.Norm(i).Float())
+		if p <= 0 || cosine < most*(1-1e-9) {
+			continue
+		}
+		most = max(most, cosine)
+		var n, q, square big.Int
+		for _, s := range t.Sum(nil, i) {
+			q.SetInt64(s)
+			n.Add(&n, square.Mul(&q, &q))
+		}
+		q.SetInt64(p)
+		q.Mul(&q, &q)
+		if product == 0 || new(big.Int).Mul(&q, &n2).Cmp(new(big.Int).Mul(&p2, &n)) > 0 {
+			best, product = i, p
+			p2.Set(&q)
+			n2.Set(&n)
+		}
+	}
+	return best, product
+}
+
 // Across chunks, and with the kernels off.
 func TestKernelsGiveTheSameAnswers(t *testing.T) {
 	defer kernel.Pure(kernel.Pure(false))
 	r := rand.New(rand.NewPCG(3, 3))
-	const dim, k = 768, 1100
+	const dim, k = 768, 1700
 	table := nearest.New(dim)
 	vs := make([][]int16, k)
 	for i := range vs {

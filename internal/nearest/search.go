@@ -9,19 +9,10 @@ import (
 // prepare makes v the query: 8 bits a component for the scan, and how far off
 // those are.
 func (t *Table) prepare(v []int16) (scale float64) {
-	var peak int32
-	for _, q := range v {
-		peak = max(peak, int32(q), -int32(q))
-	}
-	f := 127 / float32(max(peak, 1))
-	var product, squares, norm int64
-	for j, q := range v {
-		n := int32(float32(float32(q)*f)+128.5) - 128
-		t.narrow[j] = int8(n)
-		product += int64(n) * int64(q)
-		squares += int64(n) * int64(n)
-		norm += int64(q) * int64(q)
-	}
+	clear(t.long)
+	peak := kernel.Add16(t.long, v)
+	d := kernel.Round8(t.narrow, t.long, 127/float32(max(peak, 1)))
+	product, squares, norm := d.Product, int64(d.Squares), int64(kernel.Dot16(v, v))
 	t.query.Set(t.narrow)
 	// Everything is taken as a part of the query's length.
 	length := math.Sqrt(float64(norm))
@@ -88,6 +79,11 @@ func (t *Table) Nearest(v []int16) (best int, product int64) {
 	if t.k == 0 {
 		return 0, 0
 	}
+	if t.k >= sketchFrom && t.luck.try() {
+		if best, product, ok := t.sketchNearest(v); ok {
+			return best, product
+		}
+	}
 	return t.rank(v, t.scan(v))
 }
 
@@ -95,80 +91,20 @@ func (t *Table) Nearest(v []int16) (best int, product int64) {
 func (t *Table) rank(v []int16, least float32) (best int, product int64) {
 	least = max(least, 0)
 	for i, r := range t.rough {
-		if r < least {
-			continue
-		}
-		p := t.Product(i, v)
-		if p > 0 && (product == 0 || nearer(p, t.Norm(i), product, t.Norm(best))) {
-			best, product = i, p
+		if r >= least {
+			best, product = t.better(i, v, best, product)
 		}
 	}
 	return best, product
 }
 
-// Match is an answer of NearestBatch.
-type Match struct {
-	Row     int
-	Product int64
-}
-
-// NearestBatch is Nearest for many vectors, which share each pass over the
-// centroids.
-func (t *Table) NearestBatch(vs [][]int16) []Match {
-	out := make([]Match, len(vs))
-	if t.k == 0 {
-		return out
+// better is the i-th centroid if it is nearer than the best so far, which is
+// older.
+func (t *Table) better(i int, v []int16, best int, product int64) (int, int64) {
+	if p := t.Product(i, v); p > 0 && (product == 0 || nearer(p, t.Norm(i), product, t.Norm(best))) {
+		return i, p
 	}
-	type state struct {
-		query  kernel.Query
-		scale  float32
-		sigma  float32
-		least  float32
-		scores []float32 // upper bounds
-	}
-	// A few at a time: their bounds take four bytes a centroid each.
-	const share = 16
-	states := make([]state, min(share, len(vs)))
-	for i := range states {
-		states[i].scores = make([]float32, t.k)
-	}
-	for len(vs) > 0 {
-		n := min(share, len(vs))
-		for i := range n {
-			s := &states[i]
-			s.scale = float32(t.prepare(vs[i]))
-			s.query.Set(t.narrow)
-			s.sigma, s.least = float32(t.sigma), float32(math.Inf(-1))
-		}
-		for ci, c := range t.chunks {
-			base := ci * chunkRows
-			rows := min(t.k-base, chunkRows)
-			for i := range n {
-				s := &states[i]
-				dots := t.dots[:rows]
-				t.products(c, rows, &s.query)
-				scales, offs, rough := c.scale[:rows], c.off[:rows], s.scores[base:][:rows]
-				least := s.least
-				for j, d := range dots {
-					score := float32(float32(float32(d)*scales[j]) * s.scale)
-					off := offs[j]
-					off += float32((1 + off) * s.sigma)
-					rough[j] = score + off
-					least = max(least, score-off)
-				}
-				s.least = least
-			}
-		}
-		kept := t.rough
-		for i := range n {
-			t.rough = states[i].scores
-			row, product := t.rank(vs[i], states[i].least)
-			out[len(out)-len(vs)+i] = Match{row, product}
-		}
-		t.rough = kept
-		vs = vs[n:]
-	}
-	return out
+	return best, product
 }
 
 // Scores scans without ranking: it returns the cosine of v to each centroid,

@@ -21,10 +21,14 @@ type Table struct {
 	// Scratch of a search.
 	query  kernel.Query
 	narrow []int8
+	long   []int32
 	dots   [chunkRows]int32
 	scores []float32
 	rough  []float32
 	sigma  float64
+	signed signed
+	left   []int32
+	luck   luck
 }
 
 // chunk holds up to chunkRows centroids.
@@ -36,7 +40,8 @@ type chunk struct {
 	sums  []int32
 	wide  map[int][]int64 // sums that do not fit
 	norms []Norm
-	bits  []uint64 // signs, for Approximate; made by the first
+	bits  []uint64 // signs; made when they are wanted first
+	sketch
 }
 
 // New returns a table of centroids of so many dimensions, at most 65,536.
@@ -44,7 +49,7 @@ func New(dim int) *Table {
 	if dim < 1 || dim > 1<<16 {
 		panic(fmt.Sprintf("nearest: New: %d dimensions", dim))
 	}
-	return &Table{dim: dim, narrow: make([]int8, dim)}
+	return &Table{dim: dim, narrow: make([]int8, dim), long: make([]int32, dim)}
 }
 
 // Len returns the number of centroids.
@@ -88,7 +93,7 @@ func (c *chunk) grow(n, dim int) {
 	c.rows = grown(c.rows, n*dim)
 	c.sums = grown(c.sums, n*dim)
 	c.scale, c.off, c.bias, c.norms = grown(c.scale, n), grown(c.off, n), grown(c.bias, n), grown(c.norms, n)
-	c.bits = nil
+	c.bits, c.sketch = nil, sketch{}
 }
 
 func grown[T any](s []T, n int) []T {
@@ -145,60 +150,61 @@ func (t *Table) Join(i int, v []int16, product int64, norm uint64) {
 		return
 	}
 	sum := c.sums[r*t.dim:][:t.dim]
-	var peak int32
-	for j, q := range v {
-		s := sum[j] + int32(q)
-		sum[j] = s
-		peak = max(peak, s, -s)
-	}
-	if peak > maxNarrow {
+	if peak := kernel.Add16(sum, v); peak > maxNarrow {
 		wide := make([]int64, t.dim)
 		for j, s := range sum {
 			wide[j] = int64(s)
 		}
 		c.widen(r, wide)
+		t.quantize(c, r)
+	} else {
+		t.quantizeNarrow(c, r, peak)
 	}
-	t.quantize(c, r)
 }
 
 // quantize makes the row that stands for a sum in a scan.
 func (t *Table) quantize(c *chunk, r int) {
-	row := c.rows[r*t.dim:][:t.dim]
-	length := math.Sqrt(c.norms[r].Float())
-	var total, squares int32
-	var product float64 // of row and sum
-	if wide := c.wide[r]; wide != nil {
-		var peak int64
-		for _, s := range wide {
-			peak = max(peak, s, -s)
-		}
-		f := 127 / float64(peak)
-		for j, s := range wide {
-			q := int32(float64(float64(s)*f)+128.5) - 128
-			row[j] = int8(q)
-			total += q
-			squares += q * q
-			product += float64(float64(s) * float64(q))
-		}
-	} else {
-		sum := c.sums[r*t.dim:][:t.dim]
+	wide := c.wide[r]
+	if wide == nil {
 		var peak int32
-		for _, s := range sum {
+		for _, s := range c.sums[r*t.dim:][:t.dim] {
 			peak = max(peak, s, -s)
 		}
-		f := 127 / float32(peak)
-		var exact int64
-		for j, s := range sum {
-			// Rounding of a float32 can carry the quotient past the peak by a
-			// fraction, never by half a unit.
-			q := int32(float32(float32(s)*f)+128.5) - 128
-			row[j] = int8(q)
-			total += q
-			squares += q * q
-			exact += int64(s) * int64(q)
-		}
-		product = float64(exact)
+		t.quantizeNarrow(c, r, peak)
+		return
 	}
+	row := c.rows[r*t.dim:][:t.dim]
+	var peak int64
+	for _, s := range wide {
+		peak = max(peak, s, -s)
+	}
+	f := 127 / float64(peak)
+	var total, squares int32
+	var product, signed float64
+	for j, s := range wide {
+		q := int32(float64(float64(s)*f)+128.5) - 128
+		row[j] = int8(q)
+		total += q
+		squares += q * q
+		product += float64(float64(s) * float64(q))
+		m := int64(q >> 31)
+		signed += float64((s ^ m) - m)
+	}
+	t.describe(c, r, total, squares, product, signed)
+}
+
+// quantizeNarrow is quantize for a sum that fits, and whose largest magnitude is
+// known. Rounding of a float32 can carry a quotient past the peak by a fraction,
+// never by half a unit.
+func (t *Table) quantizeNarrow(c *chunk, r int, peak int32) {
+	d := kernel.Round8(c.rows[r*t.dim:][:t.dim], c.sums[r*t.dim:][:t.dim], 127/float32(peak))
+	t.describe(c, r, d.Total, d.Squares, float64(d.Product), float64(d.Signed))
+}
+
+// describe keeps what a row is like, given the sums of its components and of their
+// squares, and the products of the sum with the row and with the row's signs.
+func (t *Table) describe(c *chunk, r int, total, squares int32, product, signed float64) {
+	length := math.Sqrt(c.norms[r].Float())
 	c.bias[r] = 128 * total
 	// The best multiple of the row has the length of the projection; what is off
 	// is measured against the multiple as it is stored.
@@ -208,7 +214,7 @@ func (t *Table) quantize(c *chunk, r int) {
 	rest := 1 - 2*s*(product/length) + s*s*float64(squares)
 	c.off[r] = float32(math.Sqrt(max(0, rest))) + slack
 	if c.bits != nil {
-		t.sign(c, r)
+		t.sign(c, r, signed/length)
 	}
 }
 
@@ -255,7 +261,7 @@ func (t *Table) Row(i int) (row []int8, scale float32) {
 func (t *Table) Bytes() int {
 	n := 0
 	for _, c := range t.chunks {
-		n += len(c.rows) + 4*(len(c.scale)+len(c.off)+len(c.bias)+len(c.sums)) + 16*len(c.norms) + 8*len(c.bits)
+		n += len(c.rows) + 4*(len(c.scale)+len(c.off)+len(c.bias)+len(c.sums)) + 16*len(c.norms) + 8*len(c.bits) + 4*len(c.lean) + 4*len(c.rest)
 		n += len(c.wide) * (8*t.dim + 48)
 	}
 	return n
