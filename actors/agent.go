@@ -33,6 +33,9 @@ type Agent[S any] struct {
 	// no position yet when it has just been emitted. It must be pure. Default:
 	// the state never changes.
 	Evolve func(state S, e events.Event) S
+
+	// Snapshots say when the state is kept. Default: never.
+	Snapshots Snapshots[S]
 }
 
 // NewAgent returns the behaviour of an agent without state that reacts to the
@@ -49,7 +52,7 @@ func (a *Agent[S]) describe() *behaviour {
 		panic(fmt.Sprintf("actors: agent %q: On and React are needed", a.Name))
 	}
 	b := &behaviour{name: a.Name, version: a.Version, runner: func() runner { return &agentRunner[S]{a: a} }}
-	b.full = b.key()
+	b.full, b.schema, b.atRest = b.key(), a.Snapshots.schema(b), a.Snapshots.AtRest
 	for _, p := range a.On {
 		b.patterns = append(b.patterns, events.MustPattern(p))
 	}
@@ -117,6 +120,17 @@ func (r *agentRunner[S]) next() ([]byte, error) { return json.Marshal(r.aside) }
 
 func (r *agentRunner[S]) encode(any) (events.Draft, error) {
 	return events.Draft{}, errors.New("an agent takes no commands")
+}
+
+func (r *agentRunner[S]) due(from, to uint64) bool { return r.a.Snapshots.due(from, to, r.aside) }
+
+func (r *agentRunner[S]) restore(state []byte) error {
+	var s S
+	if err := json.Unmarshal(state, &s); err != nil {
+		return err
+	}
+	r.state = s
+	return nil
 }
 
 func (r *agentRunner[S]) snapshot() any { return r.state }

@@ -22,6 +22,8 @@ type runner interface {
 	next() ([]byte, error)                    // the new state, for its digest
 	snapshot() any                            // the state
 	encoded() ([]byte, error)                 // the state, for its digest
+	due(from, to uint64) bool                 // whether to keep the new state
+	restore(state []byte) error               // as it was encoded
 	encode(command any) (events.Draft, error) // a command, as it is journaled
 }
 
@@ -51,7 +53,8 @@ type cell struct {
 	looked    uint64             // position of the journal when nobody else had written to the stream
 	reacted   uint64             // position of the last event that the stream holds the end of
 	spokenFor bool               // the bus's checkpoint stands for this agent too
-	retrying  map[events.ID]bool // requests to take up what was parked that are in the backlog
+	retrying  map[events.ID]bool // requests to take up what was parked; true until that is done
+	pictured  uint64             // version of the last snapshot
 
 	mu      sync.Mutex
 	pending []*pending // in the order of the journal

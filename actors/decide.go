@@ -28,6 +28,9 @@ func (c *cell) command(m *message) {
 			return
 		}
 	}
+	if !m.retry.ID.IsZero() {
+		c.retrying[m.retry.ID] = true
+	}
 	t := c.sc.turn()
 	if t.c != c {
 		t.agent, t.b, t.c = c.name, c.b, c
@@ -220,6 +223,9 @@ func (c *cell) react(m *message) {
 		c.settle(m, func() {})
 		return
 	}
+	if !m.retry.ID.IsZero() {
+		c.retrying[m.retry.ID] = true
+	}
 	ref := m.event.Ref()
 	t := &Turn{
 		agent: c.name, b: c.b, now: m.event.RecordTime, correlation: m.event.Correlation, about: ref, effects: c.effects(m),
@@ -297,12 +303,25 @@ func (c *cell) write(m *message, t *Turn, drafts []events.Draft, cps []journal.C
 			w.StateDigests = []journal.StateDigest{d}
 		}
 	}
+	if m.kind == kindEvent && len(drafts) > 0 {
+		c.reacted = max(c.reacted, m.event.Position)
+	}
+	if !m.retry.ID.IsZero() {
+		c.retrying[m.retry.ID] = false
+	}
+	var snap *journal.Snapshot
+	if n := len(drafts); n > 0 && c.isDue(version) {
+		if snap = c.snapshot(c.runner.next, version, drafts[n-1].ID); snap != nil {
+			c.pictured = version
+		}
+	}
 	p := &pending{messages: []*message{m}}
 	if !c.enqueue(p) {
 		return
 	}
 	err := c.sys.j.Submit(c.sys.ctx, w, func(r journal.Receipt, err error) {
 		c.settled(p, err, func() {
+			c.sys.keepSnapshot(snap, nil)
 			if len(t.timers) > 0 {
 				c.sys.timers.note(r.Events)
 			}

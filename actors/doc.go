@@ -48,7 +48,11 @@
 //     and no actor blocks while it waits (TestNothingUndurableEscapes,
 //     TestActorDoesNotBlockOnTheDisk).
 //   - State survives a restart, because it is folded from the stream
-//     (TestStateSurvivesReopen). Everybody is live again from one reading of
+//     (TestStateSurvivesReopen). Where a behaviour asks for [Snapshots], an
+//     actor begins with the newest (TestSnapshotEvery, TestSnapshotAtRest) and
+//     comes to the same as without (TestSnapshotsChangeNothing); one that is
+//     missing, damaged or of another version is done without
+//     (TestSnapshotThatDoesNotServe). Everybody is live again from one reading of
 //     the journal (TestRestore).
 //   - A command id seen before returns its first outcome and decides nothing
 //     (TestCommandTwice); with another payload it is refused
@@ -99,7 +103,8 @@
 //
 // Commands are delivered at most once across a crash of the process: what must
 // not be lost is an event. Agents do not react to events of their own stream.
-// A start reads what was set of timers since the oldest open one.
+// A start reads what was set of timers since the oldest open one. [StateAt], [System.Restore]
+// and replays use no snapshots.
 // Mailboxes are bounded for callers from outside; commands between actors are
 // let in above the bound, since a journal's answer must never wait for a
 // mailbox. State must be treated as a value: Decide, Evolve and whoever asks

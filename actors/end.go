@@ -208,6 +208,10 @@ func (s *System) drainActor(ctx context.Context, c *cell) error {
 
 // lastWrite stores the digest of the state, and how far an agent has come.
 func (c *cell) lastWrite(done func()) {
+	if snap := c.restSnapshot(); snap != nil {
+		last := done
+		done = func() { c.sys.keepSnapshot(snap, last) }
+	}
 	var w journal.Write
 	if c.failure == nil && c.recovered && c.version > 0 && c.b.name != RecorderName {
 		if d, err := c.stateDigest(c.runner.encoded, c.version); err == nil {

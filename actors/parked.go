@@ -198,7 +198,7 @@ func ResolveEffect(ctx context.Context, j *journal.Journal, id events.ID, res Re
 // takeUp puts a request to try a parked message again behind what is in hand.
 // It is called on the actor's turn.
 func (c *cell) takeUp(request *events.Event) {
-	if c.retrying[request.ID] {
+	if _, known := c.retrying[request.ID]; known {
 		return
 	}
 	message, err := c.parkedMessage(request)

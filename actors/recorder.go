@@ -21,6 +21,8 @@ func (recorderRunner) encoded() ([]byte, error) { return []byte("null"), nil }
 func (recorderRunner) stay()                    {}
 func (recorderRunner) commit()                  {}
 func (recorderRunner) next() ([]byte, error)    { return []byte("null"), nil }
+func (recorderRunner) due(uint64, uint64) bool  { return false }
+func (recorderRunner) restore([]byte) error     { return errors.New("a recorder has no state") }
 func (recorderRunner) decide(*Turn, *message) error {
 	return errors.New("a recorder takes neither commands nor events")
 }

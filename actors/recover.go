@@ -43,7 +43,27 @@ func (c *cell) fold(requests map[events.ID]events.Event) (err error) {
 	defer panicAsError(&err)
 	c.runner.reset()
 	f := folded{runner: c.runner, requests: requests}
-	for e, err := range c.sys.j.ReadStream(context.Background(), c.name, 0) {
+	kept := c.fromSnapshot(&f)
+	c.pictured = f.version
+	err = c.foldAfter(&f)
+	if err != nil && kept {
+		// Whatever is wrong with it, there is the stream.
+		c.sys.log.Warn("a snapshot cannot be used; the stream is read from its beginning", "agent", c.name, "err", err)
+		c.runner.reset()
+		clear(requests)
+		f, c.pictured = folded{runner: c.runner, requests: requests}, 0
+		err = c.foldAfter(&f)
+	}
+	if err == nil {
+		c.take(&f)
+	}
+	return err
+}
+
+// foldAfter folds what the stream holds after what was folded so far.
+func (c *cell) foldAfter(f *folded) (err error) {
+	defer panicAsError(&err)
+	for e, err := range c.sys.j.ReadStream(context.Background(), c.name, f.version) {
 		if err == nil {
 			err = f.add(c.sys, c.b, &e)
 		}
@@ -51,7 +71,6 @@ func (c *cell) fold(requests map[events.ID]events.Event) (err error) {
 			return err
 		}
 	}
-	c.take(&f)
 	return nil
 }
 

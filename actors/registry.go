@@ -29,6 +29,8 @@ type behaviour struct {
 	patterns []events.Pattern // agents: what they react to
 	commands []string         // resources: kinds of the commands that they take
 	runner   func() runner
+	schema   string                          // of its snapshots; empty for none
+	atRest   bool                            // one is taken when the actor comes to rest
 	command  func(events.Draft) (any, error) // resources: reads a command; see System.Command
 }
 

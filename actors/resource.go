@@ -33,6 +33,9 @@ type Resource[S, C, E any] struct {
 	// Evolve returns the state after an event. It must be pure and must not
 	// refuse: the event has happened.
 	Evolve func(state S, event E) S
+
+	// Snapshots say when the state is kept. Default: never.
+	Snapshots Snapshots[S]
 }
 
 func (r *Resource[S, C, E]) describe() *behaviour {
@@ -47,7 +50,7 @@ func (r *Resource[S, C, E]) describe() *behaviour {
 			return v, err
 		},
 	}
-	b.full = b.key()
+	b.full, b.schema, b.atRest = b.key(), r.Snapshots.schema(b), r.Snapshots.AtRest
 	return b
 }
 
@@ -306,6 +309,19 @@ func (r *resourceRunner[S, C, E]) encode(command any) (events.Draft, error) {
 		return events.Draft{}, fmt.Errorf("%T is not a command of %s", command, r.r.Name)
 	}
 	return r.r.Commands.Encode(c)
+}
+
+func (r *resourceRunner[S, C, E]) due(from, to uint64) bool {
+	return r.r.Snapshots.due(from, to, r.aside)
+}
+
+func (r *resourceRunner[S, C, E]) restore(state []byte) error {
+	var s S
+	if err := json.Unmarshal(state, &s); err != nil {
+		return err
+	}
+	r.state = s
+	return nil
 }
 
 func (r *resourceRunner[S, C, E]) snapshot() any { return r.state }

@@ -155,11 +155,13 @@ func (c *cell) rest() {
 	if !c.recovered || c.version == 0 || c.b.name == RecorderName {
 		return
 	}
+	c.sys.busy(1) // Stop waits for it
+	c.sys.keepSnapshot(c.restSnapshot(), func() { c.sys.busy(-1) })
 	d, err := c.stateDigest(c.runner.encoded, c.version)
 	if err != nil {
 		return
 	}
-	c.sys.busy(1) // Stop waits for it
+	c.sys.busy(1)
 	if c.sys.j.Submit(c.sys.ctx, journal.Write{StateDigests: []journal.StateDigest{d}}, func(journal.Receipt, error) { c.sys.busy(-1) }) != nil {
 		c.sys.busy(-1)
 	}

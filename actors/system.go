@@ -87,6 +87,9 @@ type System struct {
 	timers   *timers
 	catching calls // who catches up, where turns are dispatched
 
+	snapshots calls        // that are to be kept
+	keeping   atomic.Int64 // how many that are
+
 	ctx    context.Context // ends when the system is let go
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the bus's goroutines and those that catch up
@@ -166,6 +169,7 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	s.counts, s.waiters.New = s.busy, newWaiter
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.timers, s.catching.sys, s.watching.calls.log = newTimers(s), s, s.log
+	s.snapshots.sys = s
 	if err := s.timers.load(); err != nil {
 		s.cancel()
 		return nil, fmt.Errorf("actors: timers: %w", err)

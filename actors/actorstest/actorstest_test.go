@@ -143,6 +143,33 @@ func TestWhatIsLostInEncodingIsFound(t *testing.T) {
 	if said := caught(t, func(t testing.TB) { actorstest.Given(t, r).When(Add{1}).ThenState(Lossy{1, 1}) }); !strings.Contains(said, "after it was encoded") {
 		t.Errorf("the test was told %q", said)
 	}
+	// What is kept as a snapshot is looked at unasked.
+	r.Snapshots = actors.Snapshots[Lossy]{Version: 1, Every: 10}
+	if said := caught(t, func(t testing.TB) { actorstest.Given(t, r).When(Add{1}).Then(Added{1}) }); !strings.Contains(said, "after it was encoded") {
+		t.Errorf("of a snapshot, the test was told %q", said)
+	}
+	a := &actors.Agent[Lossy]{
+		Name: "lossy", Version: 1, On: []string{"guest.came"}, Snapshots: actors.Snapshots[Lossy]{Version: 1, AtRest: true},
+		React:  func(t *actors.Turn, _ Lossy, _ events.Event) error { return actors.Emit(t, filed, Noted{"x"}) },
+		Evolve: func(s Lossy, _ events.Event) Lossy { return Lossy{s.N + 1, 1} },
+	}
+	if said := caught(t, func(t testing.TB) { actorstest.GivenAgent(t, a).WhenEvent(events.Draft{Kind: "guest.came"}) }); !strings.Contains(said, "after it was encoded") {
+		t.Errorf("of an agent's snapshot, the test was told %q", said)
+	}
+}
+
+// A resource that does not do when it is folded what it did when it decided is
+// found.
+func TestStateThatFoldsToAnother(t *testing.T) {
+	n := 0
+	r := &actors.Resource[int, Add, Added]{
+		Name: "fickle", Version: 1, Commands: counter.Commands, Events: counter.Events,
+		Decide: func(_ *actors.Turn, _ int, c Add) ([]Added, error) { return []Added{Added(c)}, nil },
+		Evolve: func(s int, e Added) int { n++; return s + e.N + n },
+	}
+	if said := caught(t, func(t testing.TB) { actorstest.Given(t, r).When(Add{1}).Then(Added{1}) }); !strings.Contains(said, "when it is folded from the journal") {
+		t.Errorf("the test was told %q", said)
+	}
 }
 
 // happened is what a World did: whose turns, and what is in its journal.

@@ -13,8 +13,9 @@
 //
 //   - What Given and GivenAgent test is the real thing: events and commands are
 //     encoded, journaled and read back, and the state that is compared is
-//     folded anew from the journal. A command, an event or a state that does
-//     not survive its encoding fails the test (TestGiven, TestGivenAgent,
+//     folded anew from the journal (TestStateThatFoldsToAnother). A command, an
+//     event, or a state that is compared or kept as a snapshot, that does not
+//     survive its encoding fails the test (TestGiven, TestGivenAgent,
 //     TestWhatIsLostInEncodingIsFound).
 //   - Two Worlds with the same seed that are told the same do the same in the
 //     same order; other seeds give other orders (TestSameSeedSameOrder).
