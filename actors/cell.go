@@ -42,6 +42,7 @@ type cell struct {
 	stuck     bool     // the backlog counts as unfinished
 	runner    runner
 	recovered bool
+	known     bool  // it was recovered before
 	failure   error // recovery failed or the actor was given up: every message gets this
 	version   uint64
 	head      events.ID

@@ -42,6 +42,16 @@ func (c *cell) command(m *message) {
 		t.about, t.now = m.recorded, m.at
 	}
 	trace, err := c.run(t, m)
+	if t.effects != nil && trace == "" {
+		if w := t.effects.wanted; w != nil {
+			m.at, c.sc.t = t.Now(), nil
+			c.perform(m, w)
+			return
+		}
+		if err == nil && t.err == nil {
+			t.err = t.effects.ended(c.name)
+		}
+	}
 	if trace == "" && t.stash {
 		c.stashed(m)
 		return
@@ -49,7 +59,7 @@ func (c *cell) command(m *message) {
 	if trace == "" && t.unstash {
 		c.unstash()
 	}
-	if len(t.emitted)+len(t.timers)+len(t.sends) == 0 && trace == "" && m.retry.ID.IsZero() && !m.always {
+	if len(t.emitted)+len(t.timers)+len(t.sends) == 0 && trace == "" && m.retry.ID.IsZero() && !m.always && !m.begun {
 		if err == nil {
 			err = t.err
 		}
@@ -67,16 +77,27 @@ func (c *cell) command(m *message) {
 	}
 	if err != nil {
 		if r, ok := errors.AsType[*rejection](err); ok {
+			if m.begun {
+				c.ended(m, &Turn{}, err)
+				return
+			}
 			if !m.retry.ID.IsZero() {
 				c.runner.stay()
 				c.write(m, &Turn{}, []events.Draft{c.unparked(m)}, nil, func(journal.Receipt) {})
 				return
 			}
 			err = r.error
+		} else if m.begun {
+			c.fail(m, err.Error(), "")
+			return
 		} else {
 			err = fmt.Errorf("agent %q: command: %w", c.name, err)
 		}
 		c.finish(m, Outcome{}, err)
+		return
+	}
+	if len(t.emitted) == 0 && m.begun {
+		c.ended(m, t, nil)
 		return
 	}
 	// A command that only sends others is recorded all the same: it is their
@@ -184,9 +205,17 @@ func (c *cell) seen(m *message) (out Outcome, seen bool, err error) {
 			_ = json.Unmarshal(next.Payload, &p) // it is our own; what is missing is only missing
 			parked = &FailedError{Agent: c.name, Event: next.ID, Attempts: p.Attempt, Reason: p.Reason}
 			continue
-		case next.Trigger == e.ID && next.Kind == kindFailed:
+		case next.Trigger == e.ID && (next.Kind == kindFailed || next.Kind == kindEffectStarted):
 			failed = true
+			m.begun = m.begun || next.Kind == kindEffectStarted
 			continue
+		case next.Trigger == e.ID && next.Kind == kindEffectEnded:
+			var p effectPayload
+			_ = json.Unmarshal(next.Payload, &p) // none if it was not rejected
+			if p.Reason != "" {
+				return Outcome{}, true, fmt.Errorf("agent %q: command %s was rejected: %s", c.name, m.id, p.Reason)
+			}
+			return Outcome{Duplicate: true}, true, nil
 		case next.Trigger == e.ID && !events.SystemKind(next.Kind):
 			parked = nil
 			out.Events = append(out.Events, next)

@@ -37,7 +37,8 @@
 //     (TestEffectWaitsForTheDisk), and nobody waits for it but the agent's own
 //     next event (TestEffectBlocksNobody). Other effects than are on record are
 //     reported with both orders (TestEffectsInAnotherOrder), and a replay calls
-//     none.
+//     none. A command may have effects too; it is decided to its end, also after
+//     a crash (TestEffectOfACommand, TestEffectsOfCommandsSurvivePowerCuts).
 //   - A timer is set with the turn that sets it or not at all
 //     (TestTimerIsPartOfTheTurn), survives a restart, makes its actor live and
 //     fires once (TestTimerFiresOnce, TestTimerSurvivesRestarts,
@@ -121,9 +122,11 @@
 //	toka.agent.unparked  that was dealt with
 //	toka.agent.stopped   the actor was given up
 //	toka.effect.started  an effect is going to be called; only where its policy
-//	                     has to know (see InDoubt)
+//	                     has to know (see InDoubt), or it is a command's first
 //	toka.effect.done     the result of an effect, as JSON
 //	toka.effect.failed   an effect failed: reason, attempts, in_doubt
+//	toka.effect.ended    a command that had effects caused no event: why, if it
+//	                     was rejected
 //
 // Timers are events of the stream $timers, with the actor's name in the
 // extension tokaagent:

@@ -54,7 +54,7 @@ type EffectPolicy struct {
 type EffectCall struct {
 	Agent   string
 	Name    string
-	Cause   events.ID     // the event that is reacted to
+	Cause   events.ID     // the event that is reacted to, or the command
 	Key     events.Digest // idempotency key: the same for every try of this effect
 	Attempt int           // from 1, of those in this process
 
@@ -115,8 +115,11 @@ type finalError struct{ error }
 
 func (e *finalError) Unwrap() error { return e.error }
 
-// Do has an effect on the outside world from within a reaction, once as far as
-// the world allows, and returns what came of it.
+// Do has an effect on the outside world from within a reaction or the deciding
+// on a command, once as far as the world allows, and returns what came of it.
+// What follows speaks of reactions; deciding on a command is no different, but
+// that the command is journaled before the effect is called, and decided to its
+// end also where the process was ended meanwhile, as soon as its actor is live.
 //
 // Do returns only when the result is on record. The first time it is not: the
 // reaction is abandoned there and then, all that it decided is discarded, and
@@ -127,13 +130,14 @@ func (e *finalError) Unwrap() error { return e.error }
 // reaction, depend only on its arguments. A deferred call runs each time; what
 // it recovers does not keep the reaction from being abandoned.
 //
-// While the effect is under way the agent takes no other event, since it deals
-// with them in order; it holds no goroutine and nobody else waits for it.
+// While the effect is under way the actor takes nothing else, since it deals
+// with events and commands in order; it holds no goroutine and nobody else waits
+// for it.
 // Results are kept as JSON of at most events.MaxPayload bytes, equal ones once.
 //
 // The error is an *EffectError if the effect failed. Effects of one reaction
 // are told apart by their order; name is checked against what is on record.
-// Do panics if it is called outside of a reaction, or p is not valid.
+// Do panics if it is called outside of a turn, or p is not valid.
 func Do[T any](t *Turn, name string, p EffectPolicy, f func(ctx context.Context, call EffectCall) (T, error)) (T, error) {
 	var v T
 	r := t.effect(name, p, func(ctx context.Context, call EffectCall) ([]byte, error) {
@@ -194,8 +198,11 @@ func (t *Turn) abandon(err error) {
 }
 
 func (t *Turn) effect(name string, p EffectPolicy, call func(context.Context, EffectCall) ([]byte, error)) effectRecord {
+	if t.effects == nil && t.c != nil && t.m != nil {
+		t.effects = t.c.effects(t.m)
+	}
 	if t.effects == nil {
-		panic("actors: Do: effects belong into reactions")
+		panic("actors: Do: effects belong into reactions and into what decides on commands")
 	}
 	if err := p.check(name); err != nil {
 		panic("actors: Do: " + err.Error())

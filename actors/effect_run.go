@@ -1,11 +1,14 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +24,7 @@ const (
 	kindEffectStarted = "toka.effect.started"
 	kindEffectDone    = "toka.effect.done"
 	kindEffectFailed  = "toka.effect.failed"
+	kindEffectEnded   = "toka.effect.ended"
 
 	extEffect  = "tokaeffect"  // the name
 	extOrdinal = "tokaordinal" // which effect of its reaction, from 0
@@ -76,7 +80,11 @@ func (c *cell) effects(m *message) *effects {
 		if int(n) < len(m.effects) {
 			return m.effects[n], true, nil
 		}
-		rec, ok, err := recordedEffect(c.sys.ctx, c.sys.j, m.event.Digest, c.name, n)
+		cause := m.cause()
+		if cause.ID.IsZero() {
+			return effectRecord{}, false, nil
+		}
+		rec, ok, err := recordedEffect(c.sys.ctx, c.sys.j, cause.Digest, c.name, n)
 		if ok && int(n) == len(m.effects) {
 			m.effects = append(m.effects, rec)
 		}
@@ -115,15 +123,20 @@ func (c *cell) launch(m *message, w *effectRequest, resume func()) {
 			case d.Kind == "":
 				c.control(func() { c.askAbout(m, w, "it outlived its deadline and did not come back") })
 			default:
-				c.control(func() { c.noteEffect(d, resume, func(err error) { c.pausedFail(m, err) }) })
+				c.control(func() { c.noteEffects([]events.Draft{d}, resume, func(err error) { c.pausedFail(m, err) }) })
 			}
 		})
+	}
+	failed := func(err error) { c.pausedFail(m, err) }
+	if m.cause().ID.IsZero() {
+		c.begin(m, w, run, failed)
+		return
 	}
 	if w.policy.InDoubt == RetryInDoubt {
 		run()
 		return
 	}
-	basis := m.event.Digest
+	basis := m.cause().Digest
 	if !m.retry.ID.IsZero() {
 		basis = m.retry.Digest // somebody has said that it may be called again
 	}
@@ -136,28 +149,100 @@ func (c *cell) launch(m *message, w *effectRequest, resume func()) {
 			return
 		}
 		d := c.effectDraft(m, w, kindEffectFailed, effectPayload{Reason: reason, InDoubt: true}.encode())
-		c.noteEffect(d, resume, func(err error) { c.pausedFail(m, err) })
+		c.noteEffects([]events.Draft{d}, resume, failed)
 	case errors.Is(err, journal.ErrNotFound):
 		d := c.effectDraft(m, w, kindEffectStarted, nil)
 		d.ID = started
-		c.noteEffect(d, run, func(err error) { c.pausedFail(m, err) })
+		c.noteEffects([]events.Draft{d}, run, failed)
 	default:
 		c.pausedFail(m, fmt.Errorf("effect %q: %w", w.name, err))
 	}
 }
 
+// begin journals a command of which an effect is wanted, and that it is: so it
+// is known to be unfinished until something follows.
+func (c *cell) begin(m *message, w *effectRequest, run func(), failed func(error)) {
+	d, err := c.commandDraft(m, m.at)
+	if err != nil {
+		failed(err)
+		return
+	}
+	e, err := d.Seal(m.id, d.Parents)
+	if err != nil {
+		failed(err)
+		return
+	}
+	started := effectEvent(e.Ref(), m.correlation, c.name, w.name, w.ordinal, kindEffectStarted, nil)
+	started.ID, started.Time = events.EmittedID(e.Digest, c.name+"#started", w.ordinal), m.at
+	c.noteEffects([]events.Draft{d, started}, func() {
+		m.recorded, m.begun = e.Ref(), true
+		run()
+	}, failed)
+}
+
+// ended journals that a command that had effects came to nothing, or was
+// rejected, before that is answered.
+func (c *cell) ended(m *message, t *Turn, rejected error) {
+	var reason string
+	answer := rejected
+	if r, ok := errors.AsType[*rejection](rejected); ok {
+		reason, answer = r.Error(), r.error
+	}
+	d := events.Draft{
+		ID: events.EmittedID(m.recorded.Digest, c.name+"#ended", 0), Stream: c.name, Kind: kindEffectEnded, SchemaVersion: 1,
+		Time: m.at, Parents: []events.Ref{m.recorded}, Trigger: m.recorded.ID, Correlation: m.correlation,
+	}
+	if reason != "" {
+		d.ContentType, d.Payload = events.ContentTypeJSON, effectPayload{Reason: reason}.encode()
+	}
+	c.runner.stay()
+	c.write(m, t, []events.Draft{d}, nil, func(journal.Receipt) { m.answer(Outcome{}, answer) })
+}
+
+// noteStarted keeps track, while the stream is folded, of commands whose
+// effects have begun and of which nothing else has come yet.
+func noteStarted(open map[events.ID]uint64, b *behaviour, e *events.Event) {
+	switch {
+	case len(b.patterns) > 0 || e.Trigger.IsZero() || e.Kind == kindFailed:
+	case e.Kind == kindEffectStarted || e.Kind == kindEffectDone || e.Kind == kindEffectFailed:
+		open[e.Trigger] = e.Position
+	default:
+		delete(open, e.Trigger)
+	}
+}
+
+// finishAll has commands whose effects had begun when their actor ended decided
+// to their end. To whoever asked them it makes no difference.
+func (c *cell) finishAll(open map[events.ID]uint64) {
+	for _, id := range slices.SortedFunc(maps.Keys(open), func(a, b events.ID) int { return cmp.Compare(open[a], open[b]) }) {
+		e, err := c.sys.j.ByID(c.sys.ctx, id)
+		kind, ok := commandKind(e.Kind)
+		if err != nil || !ok || e.Stream != c.name {
+			c.sys.log.Error("a command whose effects had begun cannot be found", "agent", c.name, "command", id, "err", err)
+			continue
+		}
+		c.backlog = append(c.backlog, &message{
+			kind: kindCommand, id: id, given: true, begun: true, correlation: e.Correlation,
+			encoded: events.Draft{Kind: kind, SchemaVersion: e.SchemaVersion, ContentType: e.ContentType, Payload: e.Payload},
+		})
+	}
+}
+
 // effectDraft is an event about an effect, caused by the event in hand.
 func (c *cell) effectDraft(m *message, w *effectRequest, kind string, payload []byte) events.Draft {
-	d := effectEvent(&m.event, c.name, w.name, w.ordinal, kind, payload)
+	correlation := m.correlation
+	if m.kind == kindEvent {
+		correlation = m.event.Correlation
+	}
+	d := effectEvent(m.cause(), correlation, c.name, w.name, w.ordinal, kind, payload)
 	d.Time = c.sys.now()
 	return d
 }
 
-func effectEvent(cause *events.Event, agent, name string, ordinal uint32, kind string, payload []byte) events.Draft {
-	ref := cause.Ref()
+func effectEvent(ref events.Ref, correlation, agent, name string, ordinal uint32, kind string, payload []byte) events.Draft {
 	d := events.Draft{
 		ID: effectID(ref.Digest, agent, ordinal), Stream: agent, Kind: kind, SchemaVersion: 1,
-		Payload: payload, Parents: []events.Ref{ref}, Trigger: ref.ID, Correlation: cause.Correlation,
+		Payload: payload, Parents: []events.Ref{ref}, Trigger: ref.ID, Correlation: correlation,
 		Extensions: map[string]string{extEffect: name, extOrdinal: strconv.FormatUint(uint64(ordinal), 10)},
 	}
 	if payload != nil {
@@ -166,11 +251,10 @@ func effectEvent(cause *events.Event, agent, name string, ordinal uint32, kind s
 	return d
 }
 
-// noteEffect journals an event about an effect and calls then when it is
+// noteEffects journals events about an effect and calls then when they are
 // durable, on whatever goroutine that is. The actor is paused, so nothing else
 // of its own is on its way.
-func (c *cell) noteEffect(d events.Draft, then func(), refused func(error)) {
-	ds := []events.Draft{d}
+func (c *cell) noteEffects(ds []events.Draft, then func(), refused func(error)) {
 	c.sign(ds)
 	err := c.sys.j.Submit(c.sys.ctx, journal.Write{Events: ds, Authority: authority.System()}, func(r journal.Receipt, err error) {
 		c.control(func() {
@@ -181,7 +265,7 @@ func (c *cell) noteEffect(d events.Draft, then func(), refused func(error)) {
 				refused(err)
 				return
 			case !r.Duplicate && r.Events[0].StreamPosition == c.version+1:
-				c.version, c.head, c.begun = c.version+1, r.Events[0].ID, true
+				c.version, c.head, c.begun = c.version+uint64(len(ds)), ds[len(ds)-1].ID, true
 			default:
 				c.recovered = false
 			}
@@ -203,7 +287,7 @@ func (c *cell) pausedFail(m *message, err error) {
 // effect.
 func (c *cell) askAbout(m *message, w *effectRequest, why string) {
 	c.drop(m)
-	m.doubt = &effectDoubt{Name: w.name, Ordinal: w.ordinal, Key: events.EffectKey(m.event.Digest, c.name, w.name, w.ordinal)}
+	m.doubt = &effectDoubt{Name: w.name, Ordinal: w.ordinal, Key: events.EffectKey(m.cause().Digest, c.name, w.name, w.ordinal)}
 	reason := fmt.Sprintf("effect %q is in doubt: %s", w.name, why)
 	c.carryOut(m, supervisor.Directive{Action: supervisor.Park, Attempt: 1, Reason: reason}, reason, "")
 }
@@ -220,8 +304,8 @@ func (s *System) callEffect(c *cell, m *message, w *effectRequest) (d events.Dra
 	}
 	p := w.policy.withDefaults()
 	call := EffectCall{
-		Agent: c.name, Name: w.name, Cause: m.event.ID,
-		Key: events.EffectKey(m.event.Digest, c.name, w.name, w.ordinal),
+		Agent: c.name, Name: w.name, Cause: m.cause().ID,
+		Key: events.EffectKey(m.cause().Digest, c.name, w.name, w.ordinal),
 	}
 	if s.opts.OnProgress != nil {
 		call.progress = func(v any) {

@@ -236,7 +236,7 @@ func (s *System) dead(c *cell, left *slot, reason string) {
 	if m == nil {
 		m = &message{kind: kindCommand, command: left.command}
 	}
-	if m.kind != kindCommand || m.always { // what a timer leads to comes again
+	if m.kind != kindCommand || m.always || m.begun { // it comes again by itself
 		return
 	}
 	if err := c.encode(m); err != nil {
@@ -306,7 +306,7 @@ func (s *System) passivate() {
 	s.mu.Lock()
 	for name, c := range s.cells {
 		_, leaving := s.ending[name]
-		if len(c.b.patterns) == 0 && !leaving && !s.stopping && c.box.idleFor() > after && c.clean.Load() && c.aside.Load() == 0 && s.above(name) == "" {
+		if len(c.b.patterns) == 0 && !leaving && !s.stopping && c.box.idleFor() > after && c.clean.Load() && c.waiting.Load() == 0 && c.aside.Load() == 0 && s.above(name) == "" {
 			idle = append(idle, name)
 		}
 	}

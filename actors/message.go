@@ -37,6 +37,7 @@ type message struct {
 	run       func()      // kindControl
 
 	effects  []effectRecord // what is on record of the reaction's effects
+	begun    bool           // a command whose first effect is announced, so that it has to come to an end
 	doubt    *effectDoubt   // the effect that it is parked for
 	retry    events.Ref     // the request to take it up again after it was parked
 	attempts int            // decisions that came too late
@@ -53,6 +54,15 @@ func (m *message) name() string {
 		return "event " + m.event.ID.String()
 	}
 	return "command " + m.id.String()
+}
+
+// cause is the event or the command as it is journaled; zero for a command that
+// is not yet.
+func (m *message) cause() events.Ref {
+	if m.kind == kindEvent {
+		return m.event.Ref()
+	}
+	return m.recorded
 }
 
 func (m *message) answer(out Outcome, err error) {

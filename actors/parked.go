@@ -189,7 +189,7 @@ func ResolveEffect(ctx context.Context, j *journal.Journal, id events.ID, res Re
 			return err
 		}
 	}
-	d := effectEvent(&cause, parked.Stream, f.Effect.Name, f.Effect.Ordinal, kind, payload)
+	d := effectEvent(cause.Ref(), cause.Correlation, parked.Stream, f.Effect.Name, f.Effect.Ordinal, kind, payload)
 	d.Parents = append(d.Parents, parked.Ref())
 	_, err = j.Append(ctx, journal.Write{Authority: authority.System(), Events: []events.Draft{d}})
 	return err

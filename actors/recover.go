@@ -21,9 +21,14 @@ func (c *cell) recover() {
 		}
 	}()
 	requests := map[events.ID]events.Event{}
-	err = c.fold(requests)
+	open := map[events.ID]uint64{}
+	err = c.fold(requests, open)
 	c.recovered = err == nil
 	c.takeUpAll(requests)
+	if c.recovered && !c.known { // afterwards it has them in hand itself
+		c.finishAll(open)
+	}
+	c.known = c.known || c.recovered
 	if c.recovered {
 		c.unstash() // why it was filled may not be so in the state as it is now
 	}
@@ -39,10 +44,10 @@ func (c *cell) takeUpAll(requests map[events.ID]events.Event) {
 	}
 }
 
-func (c *cell) fold(requests map[events.ID]events.Event) (err error) {
+func (c *cell) fold(requests map[events.ID]events.Event, open map[events.ID]uint64) (err error) {
 	defer panicAsError(&err)
 	c.runner.reset()
-	f := folded{runner: c.runner, requests: requests}
+	f := folded{runner: c.runner, requests: requests, open: open}
 	kept := c.fromSnapshot(&f)
 	c.pictured = f.version
 	err = c.foldAfter(&f)
@@ -51,7 +56,8 @@ func (c *cell) fold(requests map[events.ID]events.Event) (err error) {
 		c.sys.log.Warn("a snapshot cannot be used; the stream is read from its beginning", "agent", c.name, "err", err)
 		c.runner.reset()
 		clear(requests)
-		f, c.pictured = folded{runner: c.runner, requests: requests}, 0
+		clear(open)
+		f, c.pictured = folded{runner: c.runner, requests: requests, open: open}, 0
 		err = c.foldAfter(&f)
 	}
 	if err == nil {
@@ -89,6 +95,7 @@ type folded struct {
 	reacted uint64
 
 	requests map[events.ID]events.Event // to take up what was parked, not dealt with
+	open     map[events.ID]uint64       // commands whose effects have begun, and nothing more
 }
 
 func (f *folded) safely(sys *System, b *behaviour, e *events.Event) (err error) {
@@ -111,6 +118,7 @@ func (f *folded) add(sys *System, b *behaviour, e *events.Event) error {
 	}
 	f.version, f.head = e.StreamPosition, e.ID
 	noteRetry(f.requests, e)
+	noteStarted(f.open, b, e)
 	f.reacted = max(f.reacted, endOf(b, e))
 	return nil
 }

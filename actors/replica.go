@@ -201,18 +201,21 @@ func (x *Replica) begin(ctx context.Context, key string, version uint64) error {
 // failure notes that work is recorded to have failed. It comes again later, on
 // the state as it is then.
 func (x *Replica) failure(e events.Event) {
-	if e.Trigger.IsZero() || strings.HasPrefix(e.Kind, "toka.effect.") || e.Kind == kindUnparked {
+	effect := strings.HasPrefix(e.Kind, "toka.effect.")
+	if e.Trigger.IsZero() || e.Kind == kindUnparked || effect && len(x.b.patterns) > 0 {
 		return
 	}
 	if e.Trigger == x.origin.ID && x.met == 0 {
 		x.failed = true
 	}
 	switch e.Kind {
+	case kindEffectStarted: // the command was decided when its effects had come to an end
+		x.open[e.Trigger] = true
 	case kindFailed, kindStopped:
 		if len(x.b.patterns) == 0 { // an agent's reaction needs no record to be found again
 			x.open[e.Trigger] = true
 		}
-	case kindParked: // nothing more can come of it
+	case kindParked, kindEffectEnded: // nothing more can come of it
 		delete(x.open, e.Trigger)
 		if e.Trigger == x.origin.ID {
 			x.expected = nil
@@ -286,7 +289,7 @@ func (x *Replica) command(e events.Event) {
 	m := &message{kind: kindCommand, id: e.ID, encoded: events.Draft{
 		Kind: kind, SchemaVersion: e.SchemaVersion, ContentType: e.ContentType, Payload: e.Payload,
 	}}
-	x.produce(e, &Turn{agent: x.stream, now: e.Time}, m)
+	x.produce(e, &Turn{agent: x.stream, now: e.Time, m: m, effects: &effects{lookup: x.effects(e.Digest)}}, m)
 }
 
 // reaction does anew what an agent did about an event.
@@ -296,10 +299,14 @@ func (x *Replica) reaction(cause events.Event) {
 		return
 	}
 	x.Reactions++
-	lookup := func(n uint32) (effectRecord, bool, error) {
-		return recordedEffect(context.Background(), x.j, cause.Digest, x.stream, n)
+	x.produce(cause, &Turn{agent: x.stream, now: cause.RecordTime, effects: &effects{lookup: x.effects(cause.Digest)}}, &message{kind: kindEvent, event: cause})
+}
+
+// effects looks up what is on record of what was done about a cause.
+func (x *Replica) effects(cause events.Digest) func(n uint32) (effectRecord, bool, error) {
+	return func(n uint32) (effectRecord, bool, error) {
+		return recordedEffect(context.Background(), x.j, cause, x.stream, n)
 	}
-	x.produce(cause, &Turn{agent: x.stream, now: cause.RecordTime, effects: &effects{lookup: lookup}}, &message{kind: kindEvent, event: cause})
 }
 
 func (x *Replica) produce(cause events.Event, t *Turn, m *message) {
@@ -338,6 +345,9 @@ func (x *Replica) decide(t *Turn, m *message) (err error) {
 	}
 	if err == nil {
 		err = t.effects.ended(x.stream)
+	}
+	if t.stash && err == nil {
+		err = errors.New("the command was stashed")
 	}
 	return err
 }

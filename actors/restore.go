@@ -68,7 +68,7 @@ func (r *restoring) event(e *events.Event) {
 		if x.b, x.err = r.sys.registry.find(key); x.err != nil {
 			return
 		}
-		x.folded = folded{runner: x.b.runner(), requests: map[events.ID]events.Event{}}
+		x.folded = folded{runner: x.b.runner(), requests: map[events.ID]events.Event{}, open: map[events.ID]uint64{}}
 		x.folded.runner.reset()
 	}
 	switch {

@@ -69,6 +69,11 @@ func (c *cell) snapshot(encode func() ([]byte, error), version uint64, head even
 			return nil // what is to be taken up again stands before it
 		}
 	}
+	for _, m := range c.backlog {
+		if m.kind == kindCommand && !m.recorded.ID.IsZero() {
+			return nil // likewise
+		}
+	}
 	state, err := safeBytes(encode)
 	if err == nil {
 		state, err = json.Marshal(picture{Head: head, Begun: c.begun || version > c.version, Reacted: c.reacted, State: state})

@@ -301,8 +301,9 @@ func (s *System) live(b *behaviour, name string, allowed bool) (*cell, error) {
 	if f := s.handed; f != nil {
 		c.take(f)
 		c.recovered = true
-		if len(f.requests) > 0 {
-			c.control(func() { c.takeUpAll(f.requests) })
+		c.known = true
+		if len(f.requests)+len(f.open) > 0 {
+			c.control(func() { c.takeUpAll(f.requests); c.finishAll(f.open) })
 		}
 	}
 	if s.stopping {

@@ -47,7 +47,7 @@ func (t *Turn) reuse() {
 	if !t.now.IsZero() {
 		t.now = time.Time{}
 	}
-	if t.draft != nil || !t.about.ID.IsZero() || t.rng != nil || t.ids > 0 || t.err != nil || t.stash || t.unstash {
+	if t.draft != nil || !t.about.ID.IsZero() || t.rng != nil || t.ids > 0 || t.err != nil || t.effects != nil || t.stash || t.unstash {
 		*t = Turn{}
 	}
 }
