@@ -260,7 +260,7 @@ func (a *app) printConfig(c *cobra.Command) error {
 	known := settingNames()
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
-		stands := slices.ContainsFunc(known, func(s string) bool { return envName(s) == name }) || name == envName(configFlag)
+		stands := slices.ContainsFunc(known, func(s string) bool { return envName(s) == name }) || name == envName(configFlag) || name == embedKey
 		if strings.HasPrefix(name, "TOKA_") && !stands {
 			fmt.Fprintf(a.streams.Err, "toka-node: the environment's %s stands for no setting\n", printable(name))
 		}

@@ -31,6 +31,9 @@
 //   - A replay names the first place where this program does otherwise than
 //     what is recorded, with both sides (TestReplayFindsAPlantedFault), and an
 //     agent whose behaviour it does not have (TestReplayOfAnUnknownBehaviour).
+//   - A node with --embed gives events that come in vectors of their texts. One
+//     whose vector cannot be had is journaled without, and can be given it later
+//     (TestRunEmbeds).
 //   - A node serves its journal and agents over HTTP, stops with what it took in
 //     hand answered, and goes on where it was (TestRun). It refuses to listen
 //     where other machines reach it without TLS and tokens (TestRunRefuses).

@@ -47,6 +47,9 @@ func (a *app) embedder(f *embedFlags) (intent.Embedder, error) {
 	if !strings.Contains(f.from, "://") {
 		return nil, usage("embed %q: use none, static or the URL of a server", clip(f.from))
 	}
+	if a.held != nil && a.held.incoming != nil && a.held.incoming.from == f.from {
+		return a.held.incoming.embedder, nil
+	}
 	if a.held != nil {
 		// The request would be the node's, from where it stands and with its key.
 		return nil, usage("embed: a node serves this journal, and asks no other server for its clients; use static or none, or send events with their vectors")

@@ -251,6 +251,7 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node config print": {"config print"},
 
 		"toka-node intents":         {"intents --data " + meant},
+		"toka-node intents embed":   {"intents embed --data " + ingested(t)},
 		"toka-node intents as-of":   {"intents as-of 100 --data " + meant},
 		"toka-node intents explain": {"intents explain --data " + meant + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
 		"toka-node intents map":     {"intents map --data " + meant},

@@ -32,6 +32,8 @@ type held struct {
 	tokens *auth.Tokens
 	dir    string                     // of the journal
 	space  func() (free, keep uint64) // nil: there is always room
+
+	incoming *incoming // nil: events come with their vectors or without
 }
 
 // socketName is the file of the socket in the directory of a journal.
@@ -284,9 +286,9 @@ func (a *app) borrow(o journal.Options) (j *journal.Journal, letGo func() error,
 }
 
 // serveCommand runs a command line on the journal of a node.
-func (a *app) serveCommand(tokens *auth.Tokens, space func() (free, keep uint64)) server.CommandFunc {
-	return func(ctx context.Context, n *server.Node, args []string, in io.Reader, out, errs io.Writer) int {
-		inside := &app{registry: a.registry, streams: Streams{In: in, Out: out, Err: errs}, held: &held{n, tokens, a.data, space}}
+func (a *app) serveCommand(tokens *auth.Tokens, space func() (free, keep uint64), in *incoming) server.CommandFunc {
+	return func(ctx context.Context, n *server.Node, args []string, input io.Reader, out, errs io.Writer) int {
+		inside := &app{registry: a.registry, streams: Streams{In: input, Out: out, Err: errs}, held: &held{n, tokens, a.data, space, in}}
 		return inside.run(ctx, args)
 	}
 }

@@ -63,6 +63,9 @@ rejected or the input could not be read to its end.`,
 			if err := a.checkIntents(); err != nil {
 				return err
 			}
+			if a.held != nil && a.held.incoming != nil && !c.Flags().Changed("embed") {
+				f.from = a.held.incoming.from // as for all that comes in there
+			}
 			e, err := a.embedder(&f)
 			if err != nil {
 				return err

@@ -32,7 +32,7 @@ come in (toka-node ingest --embed).`
 		"toka-node intents --data ./data",
 		"toka-node intents --data ./data --all -o json",
 		"toka-node intents explain 5f3a9c --data ./data")
-	c.AddCommand(a.intentsAsOf(), a.intentsShow(), a.intentsExplain(), a.intentsMerge(), a.intentsSplit(),
+	c.AddCommand(a.intentsAsOf(), a.intentsShow(), a.intentsExplain(), a.intentsEmbed(), a.intentsMerge(), a.intentsSplit(),
 		a.intentsMap())
 	return c
 }

@@ -35,6 +35,7 @@ type runFlags struct {
 	rate                       float64
 	logFormat, logLevel, pprof string
 	headKey                    string
+	embed                      embedFlags
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -49,6 +50,10 @@ in the directory.
 
 It listens on loopback, where requests need no token until there is one; see
 toka-node token. It refuses to listen elsewhere without a certificate and tokens.
+
+With --embed, events that come in without a vector get that of their text, and so an
+intent. One whose vector cannot be had in time is journaled without, and toka-node
+intents embed gives it one later. Events that agents emit get none of themselves.
 
 The agents of this program live under the names of their behaviours, and what has
 lived in the journal before lives again. --agent adds one: NAME=BEHAVIOUR/VERSION.
@@ -84,6 +89,7 @@ func (a *app) runFlags(c *cobra.Command, f *runFlags) {
 	s.StringVar(&f.logFormat, "log-format", "auto", "log on standard error: pretty, json, or auto (pretty on a terminal)")
 	s.StringVar(&f.logLevel, "log-level", "info", "what is logged: debug, info, warn or error")
 	keyFlag(c, &f.headKey)
+	f.embed.flags(c, "none")
 	s.StringVar(&f.pprof, "pprof", "", "loopback address to serve profiles of this process at; none by default")
 }
 
@@ -144,6 +150,10 @@ func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 	if err != nil {
 		return usage("--key: %w", err)
 	}
+	in, err := a.incoming(&f.embed, log)
+	if err != nil {
+		return err
+	}
 	ln, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return &exit{ExitRefused, fmt.Errorf("listen: %w; another node may serve there, give another --listen", err)}
@@ -151,15 +161,18 @@ func (a *app) serve(ctx context.Context, f *runFlags) (err error) {
 	defer func() { _ = ln.Close() }() // the server has closed it, unless it never ran
 	space := a.space(level, f.keepFree<<20)
 	numbers := metrics.New(versionNow().Version)
-	s := server.New(server.Options{
+	o := server.Options{
 		Version: versionNow().Version, Logger: log, Tokens: tokens,
 		NeedToken: beyond && !f.insecure, Hosts: f.hosts, TLS: config,
 		Find: find, Describe: func(e events.Event) any { return toJSON(e) },
-		Command: a.serveCommand(tokens, space), Allowed: a.networkScope, Key: key,
+		Command: a.serveCommand(tokens, space, in), Allowed: a.networkScope, Key: key,
 		Metrics: numbers.Handler(), OnRequest: numbers.Request,
 		Space: space, RatePerToken: f.rate,
-	})
-	n := &node{a: a, f: f, log: log, server: s, numbers: numbers, space: space, failed: make(chan error, 4)}
+	}
+	if in != nil {
+		o.Embed = in.embed
+	}
+	n := &node{a: a, f: f, log: log, server: server.New(o), numbers: numbers, space: space, incoming: in, failed: make(chan error, 4)}
 	n.serve(ln, false)
 	err = n.run(ctx, level)
 	// Whatever the reason to stop, the requests that came in are answered.
@@ -190,6 +203,8 @@ type node struct {
 	numbers *metrics.Metrics
 	space   func() (free, keep uint64) // nil: there is always room
 	failed  chan error                 // a listener ended
+
+	incoming *incoming // nil: events come with their vectors or without
 
 	journal   *journal.Journal
 	system    *actors.System
@@ -223,6 +238,9 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 	start := time.Now()
 	if n.journal, err = n.a.open(journal.Options{Level: level, Logger: n.log, OnCommit: n.numbers.Commit, Room: n.room()}); err != nil {
 		return err
+	}
+	if err := n.incoming.use(ctx, n.journal); err != nil {
+		return &exit{ExitRefused, fmt.Errorf("embed: %w", err)}
 	}
 	if level != journal.LevelMemory {
 		if err := n.listenSocket(); err != nil {

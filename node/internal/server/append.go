@@ -121,6 +121,9 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, n *Node) (wri
 		release()
 		return write, false, nil, err
 	}
+	if s.opts.Embed != nil {
+		s.opts.Embed(r.Context(), n.Journal, write.Events)
+	}
 	return write, len(ins) == 1, release, nil
 }
 

@@ -30,6 +30,8 @@
 //     (TestConsumersHoldTokensToPatterns).
 //   - Every route is described, but for that of command lines and the metrics
 //     (TestEveryRouteIsDescribed).
+//   - Intents are listed, now or at a cursor, shown, explained, merged and split
+//     as by the journal, for tokens that no pattern limits (TestIntentsOverHTTP).
 //   - The log names events whose payload seems to hold a secret, and shows no
 //     payload (TestSecretsAreWarnedAbout).
 //   - While the disk is nearly full, appends are refused with 507 and reads go

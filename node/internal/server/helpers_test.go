@@ -60,7 +60,13 @@ func (r *running) withToken(text string) *running {
 
 func start(t testing.TB, o server.Options) *running {
 	t.Helper()
-	j, err := journal.Open("", journal.Options{Level: journal.LevelMemory})
+	return startOn(t, o, journal.Options{})
+}
+
+func startOn(t testing.TB, o server.Options, store journal.Options) *running {
+	t.Helper()
+	store.Level = journal.LevelMemory
+	j, err := journal.Open("", store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,10 @@ type Options struct {
 	// scope each needs; on the socket all may.
 	Allowed func(args []string) (auth.Scope, bool)
 
+	// Embed gives events that come in without a vector one, if it can, and is
+	// done in a short time. Default: they stay as they are.
+	Embed func(context.Context, *journal.Journal, []events.Draft)
+
 	// Key signs heads. Nil: they are not signed.
 	Key *merkle.Key
 
@@ -192,6 +196,7 @@ func (s *Server) routes() {
 	s.liveRoutes()
 	s.agentRoutes()
 	s.causalRoutes()
+	s.intentRoutes()
 	s.parkedRoutes()
 	s.consumerRoutes()
 	s.proofRoutes()

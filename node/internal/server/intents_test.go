@@ -1,0 +1,136 @@
+package server_test
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/tokaworks/toka/intent"
+	"github.com/tokaworks/toka/intent/cluster"
+	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/node/internal/server"
+	"github.com/tokaworks/toka/node/internal/server/auth"
+)
+
+// vector is the text of an embedding at an angle between two directions, in
+// degrees.
+func vector(degrees float64) string {
+	b := make([]byte, 16)
+	binary.LittleEndian.PutUint32(b, math.Float32bits(float32(math.Cos(degrees*math.Pi/180))))
+	binary.LittleEndian.PutUint32(b[4:], math.Float32bits(float32(math.Sin(degrees*math.Pi/180))))
+	return `,"tokaembedding":"` + base64.StdEncoding.EncodeToString(b) + `"`
+}
+
+type listedIntents struct {
+	Total   int
+	Intents []server.Intent
+}
+
+// TestIntentsOverHTTP lists, shows, explains, merges and splits intents, and
+// lists them as they were.
+func TestIntentsOverHTTP(t *testing.T) {
+	r := startOn(t, server.Options{}, journal.Options{NewIntents: func(_ string, d int) intent.Strategy {
+		return cluster.NewTwoPhase(cluster.Layered{Dimension: d})
+	}})
+	for i, degrees := range []float64{0, 1, 90, 91, 89} {
+		if a := r.post(cloud("s", string(rune('a'+i)), "said", vector(degrees))); a.status != 201 {
+			t.Fatal(a)
+		}
+	}
+	r.post(cloud("s", "mute", "said", ""))
+	list := func(query string) (l listedIntents) {
+		t.Helper()
+		for {
+			r.do("GET", "/v1/intents"+query, "").decode(t, &l)
+			n := uint64(0)
+			for _, i := range l.Intents {
+				n += i.Events
+			}
+			if n >= 5 || query != "" { // they are assigned behind the appends
+				return l
+			}
+			l = listedIntents{}
+		}
+	}
+	before := list("")
+	if before.Total != 2 || before.Intents[0].Events != 3 || before.Intents[1].Events != 2 || before.Intents[1].First != "1-1" {
+		t.Fatalf("%+v", before)
+	}
+	big, small := before.Intents[0].ID, before.Intents[1].ID
+	if got := r.list("?intent=" + small).ids(); got != "ab" {
+		t.Errorf("events of the intent: %q", got)
+	}
+	if l := list("?limit=1"); l.Total != 2 || len(l.Intents) != 1 {
+		t.Errorf("%+v", l)
+	}
+	if l := list("?at=2"); l.Total != 1 || l.Intents[0].Events != 2 {
+		t.Errorf("as of position 2: %+v", l)
+	}
+
+	var why server.IntentReason
+	r.do("GET", "/v1/events/b/intent?nearest=2", "").decode(t, &why)
+	if why.Intent != small || why.Similarity < 0.9 || len(why.Nearest) != 2 || why.Nearest[0].Intent != small || why.Strategy == "" {
+		t.Errorf("%+v", why)
+	}
+	r.do("GET", "/v1/events/mute/intent", "").refusal(t, 404, "not-found")
+
+	one := func(id string) (changes string) {
+		t.Helper()
+		var out struct {
+			server.Intent
+			Changes []server.IntentChange `json:"changes"`
+		}
+		r.do("GET", "/v1/intents/"+id, "").decode(t, &out)
+		for _, c := range out.Changes {
+			changes += c.What
+			if c.ByHand {
+				changes += " by hand"
+			}
+			changes += " "
+		}
+		return out.ID + " " + strings.TrimSpace(changes)
+	}
+	if got := one(big); !strings.HasPrefix(got, big+" created") {
+		t.Error(got)
+	}
+
+	json := []string{"Content-Type", "application/json"}
+	r.do("POST", "/v1/intents/"+small+"/merge", `{"into":"`+small+`"}`, json...).refusal(t, 409, "same-intent")
+	r.do("POST", "/v1/intents/"+small+"/split", "").refusal(t, 409, "one-part")
+	r.do("GET", "/v1/intents/01890000-0000-7000-8000-000000000000", "").refusal(t, 404, "not-found")
+	r.do("GET", "/v1/intents/nonsense", "").refusal(t, 422, "invalid")
+	r.do("GET", "/v1/intents?at=99", "").refusal(t, 410, "cursor")
+	var done struct {
+		Event  server.Stored
+		Intent string
+	}
+	r.do("POST", "/v1/intents/"+small+"/merge", `{"into":"`+big+`"}`, json...).decode(t, &done)
+	if done.Intent != big || done.Event.Stream != journal.StreamIntents {
+		t.Errorf("%+v", done)
+	}
+	if l := list(""); l.Total != 1 || l.Intents[0].Events != 5 || l.Intents[0].Parts < 2 {
+		t.Errorf("after the merge: %+v", l)
+	}
+	if l := list("?at=6"); l.Total != 2 {
+		t.Errorf("as it was before the merge: %+v", l)
+	}
+	if got := one(small); !strings.Contains(got, big) || !strings.Contains(got, "merged by hand") {
+		t.Errorf("by its old name: %s", got)
+	}
+	r.do("POST", "/v1/intents/"+big+"/split", "").decode(t, &done)
+	if l := list(""); l.Total != 2 || done.Intent == big {
+		t.Errorf("after the split: %+v, %+v", l, done)
+	}
+
+	// Intents are made of all events, so a token of patterns sees none of them.
+	_, text := r.token(auth.Token{Name: "some", Scopes: []auth.Scope{auth.Read}, Streams: []string{"s"}})
+	some := r.withToken(text)
+	some.do("GET", "/v1/intents", "").refusal(t, 403, "scope")
+	some.do("GET", "/v1/intents/"+big, "").refusal(t, 403, "scope")
+	some.do("GET", "/v1/events/b/intent", "").refusal(t, 403, "scope")
+	some.do("POST", "/v1/intents/"+big+"/split", "").refusal(t, 403, "scope")
+	_, text = r.token(auth.Token{Name: "reader", Scopes: []auth.Scope{auth.Read, auth.Append}})
+	r.withToken(text).do("POST", "/v1/intents/"+big+"/split", "").refusal(t, 403, "scope")
+}
