@@ -164,6 +164,8 @@
 //	'p' level(1) first(8) page(4)            likewise: digest of a payload that the record holds
 //	'r' first(8)                             run: level(1) last(8) and for i, d, p:
 //	                                         pairs(4), the first hash(8) of each page
+//	'f' kind(1) level(1) first(8) part(4)    512 blocks of the run's filter of kind 'i' or 'p', on levels
+//	                                         from 1: eight words(8) each
 //	's' text stream, stream position(8)      varint position, then varint differences
 //	'o' text outside id, position(8)         nothing
 //	't' position(8)                          intent or part of one(16), similarity float64(8); where the

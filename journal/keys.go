@@ -25,6 +25,7 @@ const (
 	idxBlock   = 'k'
 	idxMark    = 'm'
 	idxRun     = 'r'
+	idxFilter  = 'f'
 	idxTree    = 'h'
 
 	idxSnapshot = 'z'
@@ -32,7 +33,7 @@ const (
 	idxParents  = 'l'
 	idxChildren = 'b'
 
-	indexVersion = 5
+	indexVersion = 6
 )
 
 func positionKey(prefix byte, position uint64) []byte {

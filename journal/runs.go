@@ -27,7 +27,9 @@ import (
 // In memory there are, for each run, the first hash of each page (which page to
 // read) and a Bloom filter (whether to read one): 2 bytes for each id and each
 // payload. Nearly every id and payload that comes in is new, and the filters
-// say so without a look-up.
+// say so without a look-up. Filters of merged runs are stored beside their pages:
+// without them a start would read all pages, and until that was done each append
+// a page of every run.
 
 type hashKind uint8
 
@@ -234,6 +236,7 @@ func (w *pageWriter) end() {
 	w.flush()
 	if w.bloom != nil {
 		w.r.tables[w.kind].filter.Store(&w.bloom)
+		w.r.writeFilter(w.kind, w.bloom, w.set)
 	}
 }
 
@@ -385,35 +388,6 @@ func (s *runs) findIn(list []*run, kind hashKind, low, high uint64, f func(uint6
 				if done, err := f(p.position); done || err != nil {
 					return err
 				}
-			}
-		}
-	}
-	return nil
-}
-
-// learn builds the filters of the runs that were found at the start, until
-// more says no. Until then look-ups read a page of each run.
-func (s *runs) learn(more func() bool) error {
-	for _, r := range slices.Backward(s.load()) {
-		for kind := range hashKinds {
-			t := &r.tables[kind]
-			if !kind.filtered() || t.filter.Load() != nil {
-				continue
-			}
-			b := newFilter(t.pairs)
-			for c := (cursor{from: s.db, r: r, kind: kind}); more(); {
-				ok, err := c.next()
-				if errors.Is(err, pebble.ErrNotFound) {
-					break // merged meanwhile, and the merged run has a filter
-				}
-				if err != nil {
-					return err
-				}
-				if !ok {
-					t.filter.Store(&b)
-					break
-				}
-				b.add(c.hash)
 			}
 		}
 	}

@@ -59,6 +59,13 @@ func (s *runs) deletePages(first, last uint64, level uint8) error {
 		if err := s.db.DeleteRange(lower, upper, pebble.NoSync); err != nil {
 			return fmt.Errorf("index: %w", err)
 		}
+		if !kind.filtered() {
+			continue
+		}
+		lower, upper = filterKey(kind, level, first, 0), filterKey(kind, level, last+1, 0)
+		if err := s.db.DeleteRange(lower, upper, pebble.NoSync); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
 	}
 	return nil
 }

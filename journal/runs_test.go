@@ -153,3 +153,49 @@ func TestHashOfIDsSpreads(t *testing.T) {
 		}
 	}
 }
+
+// The filters of merged runs are stored. One that is gone or of another size is
+// made again and hides nothing; Verify names these, and one that would hide
+// events.
+func TestDamagedFilter(t *testing.T) {
+	for _, damage := range []string{"none", "gone", "short", "empty"} {
+		d := disktest.New()
+		o := journal.Options{Volume: d.Volume()}.Small(16, 256<<10)
+		j := open(t, "/data", o)
+		es := addN(t, j, "s", 400)
+		closeOK(t, j)
+		j = open(t, "/data", o)
+		it, err := j.IndexDB().NewIter(&pebble.IterOptions{LowerBound: []byte("fi"), UpperBound: []byte("fj")})
+		if err != nil || !it.First() {
+			t.Fatalf("no filter: %v", err)
+		}
+		key, value := bytes.Clone(it.Key()), bytes.Clone(it.Value())
+		if err := it.Close(); err != nil {
+			t.Fatal(err)
+		}
+		switch damage {
+		case "gone":
+			err = j.IndexDB().Delete(key, pebble.NoSync)
+		case "short":
+			err = j.IndexDB().Set(key, value[:len(value)-64], pebble.NoSync)
+		case "empty":
+			err = j.IndexDB().Set(key, make([]byte, len(value)), pebble.NoSync)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeOK(t, j)
+		j = open(t, "/data", o)
+		if r, err := j.Verify(t.Context(), nil); err != nil || r.OK != (damage == "none") {
+			t.Errorf("%s: verify: %+v, %v", damage, r, err)
+		}
+		if damage == "empty" {
+			continue
+		}
+		for _, e := range es {
+			if got, err := j.ByID(t.Context(), e.ID); err != nil || got.Position != e.Position {
+				t.Fatalf("%s: event at %d: %v", damage, e.Position, err)
+			}
+		}
+	}
+}

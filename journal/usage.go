@@ -52,6 +52,7 @@ var parts = []struct {
 	{"index", "digests", idxDigest},
 	{"index", "payload digests", idxPayload},
 	{"index", "runs", idxRun},
+	{"index", "filters", idxFilter},
 	{"index", "streams", idxStream},
 	{"index", "outside ids", idxOutside},
 	{"index", "summaries", idxBlock},

@@ -363,7 +363,7 @@ func (v *verifier) run(from pebble.Reader, r *run, kind hashKind) {
 	}
 	seen := make([]bool, min(r.last, v.total)-r.first+1)
 	var last pair
-	filter := r.tables[kind].filter.Load()
+	filter, made := r.tables[kind].filter.Load(), newFilter(r.tables[kind].pairs)
 	c := cursor{from: from, r: r, kind: kind}
 	c.mismatch = func(err error) {
 		v.problem(r.first, "the index of %s from here to position %d: %v", what, r.last, err)
@@ -377,6 +377,7 @@ func (v *verifier) run(from pebble.Reader, r *run, kind hashKind) {
 		if !ok {
 			break
 		}
+		made.add(c.hash)
 		switch {
 		case c.position <= r.last && c.position > v.total: // came while Verify ran
 			continue
@@ -393,6 +394,7 @@ func (v *verifier) run(from pebble.Reader, r *run, kind hashKind) {
 		seen[c.position-r.first] = true
 		last = c.pair
 	}
+	v.filter(from, r, kind, what, made)
 	for i := range seen {
 		if p := r.first + uint64(i); !seen[i] && (kind != hashPayload || want(p) != 0) {
 			v.problem(p, "the index of %s does not hold it", what)
