@@ -111,6 +111,7 @@ type slot struct {
 	hashed  bool   // the causal digest is computed
 	foreign bool   // it is imported: parents may be missing
 	holder  uint64 // record that holds the payload, if one does
+	head    head   // where the stream stood before the write
 	plain   []byte // the payload before it was encrypted, if it was
 }
 
@@ -170,8 +171,17 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		r.sealed, r.slots = make([]events.Event, n), make([]slot, n)
 	}
 	r.expect = r.oneExpect[:0]
-	for stream, want := range w.Expect {
-		r.expect = append(r.expect, expectation{stream, want})
+	if len(w.Expect) == 1 && n == 1 && len(w.Events) == 1 {
+		// Nearly always it is the event's own stream, and asking is quicker
+		// than beginning to walk over a map.
+		if want, ok := w.Expect[w.Events[0].Stream]; ok {
+			r.expect = append(r.expect, expectation{w.Events[0].Stream, want})
+		}
+	}
+	if len(r.expect) < len(w.Expect) {
+		for stream, want := range w.Expect {
+			r.expect = append(r.expect, expectation{stream, want})
+		}
 	}
 	for i := range w.Events {
 		d := &w.Events[i]

@@ -126,21 +126,25 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 			return outcome{}, err
 		}
 	}
+	// Whatever may have to be read is read now: from place on nothing may
+	// fail, or a part of the write would be accepted.
+	for i := range r.sealed {
+		if r.slots[i].head, err = j.head(r.sealed[i].Stream); err != nil {
+			return outcome{}, err
+		}
+	}
 	for _, want := range r.expect {
-		h, err := j.head(want.stream)
-		if err != nil {
+		var h head
+		if len(r.sealed) > 0 && r.sealed[0].Stream == want.stream {
+			h = r.slots[0].head // nearly always the only one
+		} else if h, err = j.head(want.stream); err != nil {
 			return outcome{}, err
 		}
 		if !want.holds(h) {
 			return outcome{}, &WrongVersionError{Stream: want.stream, Expected: want.Expected, Actual: h.version}
 		}
 	}
-	// Whatever may have to be read is read now: from place on nothing may
-	// fail, or a part of the write would be accepted.
 	for i := range r.sealed {
-		if _, err := j.head(r.sealed[i].Stream); err != nil {
-			return outcome{}, err
-		}
 		if len(r.sealed[i].Payload) > 0 {
 			d := r.sealed[i].PayloadDigest
 			if r.slots[i].holder = j.tail.byPayload(d, j.sparing()); r.slots[i].holder == 0 {
@@ -300,7 +304,10 @@ func (j *Journal) known(r *request) ([]uint64, error) {
 // place gives the i-th event of r the next position and adds it to the group.
 func (j *Journal) place(g *group, r *request, i int) {
 	e, holder, vector := &r.sealed[i], r.slots[i].holder, r.slots[i].vector
-	h, _ := j.tail.head(e.Stream) // accept has brought it into memory
+	h := r.slots[i].head
+	if i > 0 {
+		h, _ = j.tail.head(e.Stream) // an earlier event of this write may be in it
+	}
 	if holder == 0 && i > 0 && len(e.Payload) > 0 {
 		holder = j.tail.byPayload(e.PayloadDigest, j.sparing()) // an earlier event of this write may hold it
 	}

@@ -193,6 +193,9 @@ func (j *Journal) indexedID(id events.ID) (position uint64, digest events.Digest
 
 // indexedPayload finds the record that holds a payload; 0 means none.
 func (j *Journal) indexedPayload(d events.Digest) (position uint64, err error) {
+	if !j.runs.mayHold(hashPayload, digestHash(d)) {
+		return 0, nil
+	}
 	err = j.runs.find(hashPayload, digestHash(d), digestHash(d), func(p uint64) (bool, error) {
 		e, payloadAt, err := j.record(p)
 		if err == nil && payloadAt == 0 && e.PayloadDigest == d && e.PayloadState == events.PayloadHere {

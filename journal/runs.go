@@ -349,6 +349,17 @@ func readPage(from pebble.Reader, r *run, kind hashKind, n int) ([]byte, error) 
 	return nil, err
 }
 
+// mayHold says whether find may find anything: nearly always the filters know
+// that there is nothing.
+func (s *runs) mayHold(kind hashKind, hash uint64) bool {
+	for _, r := range s.load() {
+		if b := r.tables[kind].filter.Load(); b == nil || b.has(hash) {
+			return true
+		}
+	}
+	return false
+}
+
 // find calls f with the positions of pairs with a hash from low to high, the
 // newest run first, until f is done. A position may come twice.
 func (s *runs) find(kind hashKind, low, high uint64, f func(position uint64) (done bool, err error)) error {

@@ -137,6 +137,10 @@ func (o *appendBench) appendAll(ctx context.Context, j *journal.Journal, r *appe
 	for _, w := range all {
 		writing.Go(func() {
 			<-begin
+			// A context of its own, as requests have, or all writers would wait
+			// for their turn at one.
+			ctx, cancelOwn := context.WithCancel(ctx)
+			defer cancelOwn()
 			if err := w.run(ctx, j, start.Add(o.duration), left); err != nil {
 				cancel(err)
 			}
@@ -163,6 +167,7 @@ type appendWriter struct {
 	recent  []atomic.Pointer[events.Ref] // the last event of each writer
 	random  *rand.ChaCha8
 	payload []byte
+	expect  map[string]journal.Expected
 	last    events.Ref
 	before  events.Ref // the one before last
 	version uint64
@@ -175,6 +180,7 @@ func newAppendWriter(prefix string, number, size int, recent []atomic.Pointer[ev
 	return &appendWriter{
 		number: number, stream: fmt.Sprintf("%s-%04d", prefix, number), recent: recent,
 		random: rand.NewChaCha8(seed), payload: make([]byte, size),
+		expect: make(map[string]journal.Expected, 1),
 	}
 }
 
@@ -198,16 +204,16 @@ func (w *appendWriter) run(ctx context.Context, j *journal.Journal, deadline tim
 
 func (w *appendWriter) append(ctx context.Context, j *journal.Journal) error {
 	_, _ = w.random.Read(w.payload)
-	expect := journal.NoStream()
+	w.expect[w.stream] = journal.NoStream()
 	if w.version > 0 {
-		expect = journal.Version(w.version)
+		w.expect[w.stream] = journal.Version(w.version)
 	}
 	receipt, err := j.Append(ctx, journal.Write{
 		Events: []events.Draft{{
 			Stream: w.stream, Kind: "bench.appended", SchemaVersion: 1,
 			ContentType: "application/octet-stream", Payload: w.payload, Parents: w.parents(),
 		}},
-		Expect: map[string]journal.Expected{w.stream: expect},
+		Expect: w.expect,
 	})
 	if err != nil {
 		return err
