@@ -19,7 +19,7 @@ LINTFLAGS := GOFLAGS="$$($(GO) env GOFLAGS) -buildvcs=false"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz torture build cross test-core test-memory test-persist test-cluster test-legacy api golden
+.PHONY: help demo test lint fmt bench fuzz torture build cross test-core test-memory test-persist test-cluster test-deploy test-legacy api golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ fuzz: ## run every fuzz target for FUZZTIME each (default 10s)
 torture: ## power cuts, failing disks and clocks for DURATION (default 30m) from SEED, with a report
 	@TOKA_TORTURE=$(DURATION) TOKA_TORTURE_SEED=$(SEED) $(GO) test -run '^TestTorture$$' -v -timeout 0 ./journal > torture-$(SEED).log; \
 	status=$$?; grep -v '^=== ' torture-$(SEED).log | tail -n 20; exit $$status
+
+# Built as cross does, which has compiled it already where both are made.
+test-deploy: ## run the static program as the container file does, over an empty root
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/toka-node ./cmd/toka-node
+	TOKA_BINARY=$(CURDIR)/bin/toka-node $(GO) test -count=1 -v -run '^(TestContainer|TestUnit|TestNotify)$$' ./node
 
 # The parts of the event system, as the guide lists them.
 test-core: ## test the core: events

@@ -37,6 +37,10 @@
 //   - A node serves its journal and agents over HTTP, stops with what it took in
 //     hand answered, and goes on where it was (TestRun). It refuses to listen
 //     where other machines reach it without TLS and tokens (TestRunRefuses).
+//   - It tells the service manager that started it when it is ready (TestNotify).
+//     The unit in docs/deploy is one that systemd finds nothing wrong with and
+//     little exposed by (TestUnit), and the program runs statically over an empty
+//     root as the container file there says (TestContainer).
 //   - With a certificate a node speaks TLS 1.3 only, and a client with one of the
 //     operator's authority needs no token (TestTLS). Tokens are part of every
 //     backup (TestTokensAreInBackups).

@@ -273,6 +273,8 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 			return err
 		}
 	}
+	n.tell("READY=1")
+	defer n.tell("STOPPING=1")
 	select {
 	case <-ctx.Done():
 		n.log.Info("stopping", "within", n.f.within.String())
@@ -281,6 +283,13 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 		return n.journal.Err()
 	case err := <-n.failed:
 		return err
+	}
+}
+
+// tell says to the service manager how it is.
+func (n *node) tell(state string) {
+	if err := notify(state); err != nil {
+		n.log.Warn("the service manager does not hear", "state", state, "err", err)
 	}
 }
 
