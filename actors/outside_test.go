@@ -207,10 +207,8 @@ func TestOrderSurvivesARefusal(t *testing.T) {
 	})
 	sys := start(t, j, actors.Options{}, stock)
 	ref := spawnStock(t, sys, stock, "apples")
-	rec, err := actors.SpawnRecorder(sys, "log")
-	must(t, err)
+	line := journal.Write{Events: []events.Draft{{Stream: "log", Kind: "line"}}}
 	ask(t, ref, Add{10})
-	must(t, rec.Record(within(t), events.Draft{Kind: "line"}, func(actors.Outcome, error) {}))
 	settle(t, sys)
 	var wg sync.WaitGroup
 	send := func(c stockCommand) { must(t, ref.Tell(within(t), c)) }
@@ -228,10 +226,10 @@ func TestOrderSurvivesARefusal(t *testing.T) {
 	soon(t, "the sync", b.reached)
 	send(Reserve{"first", 1})
 	through("behind the first")
-	// A callback that takes its time holds up the refusal of the second one,
+	// A writer's callback that takes its time holds up the refusal of the second one,
 	// and not that of the first.
 	slow, reached := make(chan struct{}), make(chan struct{})
-	must(t, rec.Record(within(t), events.Draft{Kind: "line"}, func(actors.Outcome, error) { close(reached); <-slow }))
+	must(t, j.Submit(within(t), line, func(journal.Receipt, error) { close(reached); <-slow }))
 	send(Reserve{"second", 1})
 	through("behind the second")
 	send(Reserve{"third", 1})
