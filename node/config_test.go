@@ -143,11 +143,11 @@ func TestConfigServes(t *testing.T) {
 		}
 	}
 	// Over the socket: data and output are of the file.
-	code, out, errs := commandLine(t, guest, "ingest", "--config", path, "-")
-	if code != node.ExitDone {
+	if code, _, errs := commandLine(t, guest, "ingest", "--config", path, "-"); code != node.ExitDone {
 		t.Fatal(errs)
 	}
-	if code, out, errs = commandLine(t, "", "log", "--config", path); code != node.ExitDone || jsonLines([]byte(out)) != nil || out == "" {
+	code, out, errs := commandLine(t, "", "log", "--config", path)
+	if code != node.ExitDone || jsonLines([]byte(out)) != nil || out == "" {
 		t.Errorf("code %d, %q, %s", code, out, errs)
 	}
 	if code, out, _ = commandLine(t, "", "log", "--config", path, "-o", "names"); code != node.ExitDone || strings.Contains(out, "{") || out == "" {
