@@ -6,8 +6,8 @@
 // words mean: each word piece has a row in a table that was trained to
 // approximate, by adding rows, what a transformer (all-mpnet-base-v2) says of
 // whole sentences. The other 512 say which letters they are made of: words,
-// pairs of neighbouring words and runs of letters, hashed. They count half as
-// much, and tell apart what the table does not know, such as names.
+// pairs of neighbouring words and runs of letters, hashed. They are half as long,
+// and tell apart what the table does not know, such as names.
 //
 // # What it can see, and what it cannot
 //
@@ -24,7 +24,7 @@
 //
 // Grouped by intent/cluster's default strategy, with no labels and no number of
 // groups, its vectors reach a mean adjusted Rand index over five orders of
-// arrival of .36 on BANKING77 (77 topics of one bank, all alike; the
+// arrival of .37 on BANKING77 (77 topics of one bank, all alike; the
 // transformer's own vectors reach about .52) and .52 on CLINC150 (150 mixed
 // topics; about .70). "toka-node bench intent" measures it.
 //
@@ -33,7 +33,8 @@
 //   - From the text to the stored vector all arithmetic is in integers, so a
 //     text has the same vector on every machine (TestGoldenVectors), from the
 //     same pieces and sums as in the reference of the table
-//     (TestGoldenPieces).
+//     (TestGoldenPieces). The name of the model has a number that changes with
+//     the vectors.
 //   - Case, accents and white space make no difference
 //     (TestCaseAccentsAndSpace).
 //   - Every text has a vector that a journal takes, or none if there is no word

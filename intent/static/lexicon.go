@@ -12,9 +12,9 @@ type lexicon struct {
 
 // What a word, a pair and a run count.
 const (
-	wordWeight = 20
-	pairWeight = 8
-	runWeight  = 5
+	wordWeight = 16
+	pairWeight = 6
+	runWeight  = 2
 )
 
 func (l *lexicon) word(w []byte) {

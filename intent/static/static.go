@@ -6,8 +6,9 @@ import (
 	"math/bits"
 )
 
-// Name is the name of the model.
-const Name = "toka-static"
+// Name is the name of the model. The number in it is another one whenever a text
+// gets another vector: a journal refuses to mix the two.
+const Name = "toka-static/2"
 
 // Dimension is the length of its vectors.
 const Dimension = width + lexical
