@@ -14,7 +14,10 @@ type Match struct {
 
 // share is how many vectors share a pass: their bounds take four bytes a
 // centroid each.
-const share = 16
+const (
+	share     = 16
+	signShare = 4 // of a pass over signs, which are soon read
+)
 
 // NearestBatch is Nearest for many vectors, which share each pass over the
 // centroids.
@@ -33,7 +36,7 @@ func (t *Table) NearestBatch(vs [][]int16) []Match {
 		}
 		if t.k >= sketchFrom && t.luck.try() {
 			if signs == nil {
-				signs = make([]signed, len(left))
+				signs = make([]signed, signShare)
 			}
 			left = t.sketchBatch(vs, left, signs, out)
 		}
@@ -51,25 +54,29 @@ func (t *Table) NearestBatch(vs [][]int16) []Match {
 // sketchBatch answers what sketches can, and returns what is left.
 func (t *Table) sketchBatch(vs [][]int16, some []int, signs []signed, out []Match) (left []int) {
 	t.sketchAll()
-	for i, v := range some {
-		signs[i].set(vs[v], t.narrow)
-		signs[i].rough = resized(signs[i].rough, t.k)
-	}
-	for n := range t.chunks {
-		for i := range some {
-			t.sketchChunk(&signs[i], n)
-		}
-	}
+	all := len(some)
 	left = some[:0]
-	for i, v := range some {
-		best, product, ok := t.settle(&signs[i], vs[v])
-		if ok {
-			out[v] = Match{best, product}
-		} else {
-			left = append(left, v)
+	for len(some) > 0 {
+		n := min(len(some), len(signs))
+		for i, v := range some[:n] {
+			signs[i].set(vs[v], t.narrow)
+			signs[i].rough = resized(signs[i].rough, t.k)
 		}
+		for c := range t.chunks {
+			for i := range n {
+				t.sketchChunk(&signs[i], c)
+			}
+		}
+		for i, v := range some[:n] {
+			if best, product, ok := t.settle(&signs[i], vs[v]); ok {
+				out[v] = Match{best, product}
+			} else {
+				left = append(left, v)
+			}
+		}
+		some = some[n:]
 	}
-	t.luck.note(2*len(left) <= len(some))
+	t.luck.note(2*len(left) <= all)
 	return left
 }
 
