@@ -63,6 +63,8 @@
 //     and followed, and leads to the intents that events are read with; what was
 //     so as of a position stays so (TestIntentChanges, TestIntentMembers). A query by an intent that
 //     was merged finds what it was merged into (TestQueryByAMergedIntent).
+//   - An event is explained as it was when it came, with what was the nearest and
+//     what it took, whatever came since (TestExplainAsItWas).
 //   - A query by meaning yields exactly the events whose stored embedding has the
 //     cosine that was asked for, with any other filter, and as they come
 //     (TestQueryByMeaning).

@@ -200,6 +200,11 @@ type IntentExplanation struct {
 	Similarity float64   // to the centroid of the part before the event joined
 	Chosen     float64   // the threshold that the strategy had chosen last by then; 0 if none
 
+	// Then is what the strategy said of the embedding just before the event joined:
+	// what it would have taken, and what was the nearest. It is zero if the strategy
+	// cannot say, or if nothing makes another one like it (Options.NewIntents).
+	Then intent.Explanation
+
 	// What became of it since.
 	Intent events.ID
 	Since  []IntentChange // that led from Assigned to Intent
@@ -210,8 +215,10 @@ type IntentExplanation struct {
 }
 
 // ExplainIntent says why the event at a position has its intent, and which
-// others are the nearest, at most so many. Errors wrap ErrNotFound if the event
-// has none.
+// others were and are the nearest, at most so many. Errors wrap ErrNotFound if the
+// event has none. What came before the event is assigned once more, from the last
+// snapshot if that is older and from the beginning if not, which takes its time in
+// a large journal.
 func (j *Journal) ExplainIntent(ctx context.Context, position uint64, most int) (x IntentExplanation, err error) {
 	e, err := j.At(ctx, position)
 	if err != nil {
@@ -221,7 +228,8 @@ func (j *Journal) ExplainIntent(ctx context.Context, position uint64, most int) 
 		return x, fmt.Errorf("event %s at position %d: intent: %w", e.ID, position, ErrNotFound)
 	}
 	x.Position, x.Intent, x.Similarity = position, e.Intent.ID, e.Intent.Similarity
-	if err := j.explainPast(ctx, &x); err != nil {
+	came, err := j.explainPast(ctx, &x)
+	if err != nil {
 		return x, err
 	}
 	v, err := j.Vector(ctx, position)
@@ -245,28 +253,32 @@ func (j *Journal) ExplainIntent(ctx context.Context, position uint64, most int) 
 		}
 		return nil
 	})
+	if err == nil {
+		x.Then, err = j.explainThen(ctx, x.Strategy, came, v, most)
+	}
 	return x, err
 }
 
-// explainPast fills in how the event was assigned, and what came after.
-func (j *Journal) explainPast(ctx context.Context, x *IntentExplanation) error {
+// explainPast fills in how the event was assigned, and what came after. It returns
+// the position at which its embedding came.
+func (j *Journal) explainPast(ctx context.Context, x *IntentExplanation) (came uint64, err error) {
 	if err := j.enter(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer j.leave()
 	v, closer, err := j.store.index.Get(positionKey(idxIntent, x.Position))
 	if err != nil {
-		return fmt.Errorf("position %d: intent: %w", x.Position, readError(err))
+		return 0, fmt.Errorf("position %d: intent: %w", x.Position, readError(err))
 	}
 	a, ok := decodeAssignment(x.Position, v)
 	_ = closer.Close()
 	if !ok {
-		return fmt.Errorf("position %d: intent: %w", x.Position, ErrCorrupt)
+		return 0, fmt.Errorf("position %d: intent: %w", x.Position, ErrCorrupt)
 	}
 	x.Part = a.part
 	n := newNames()
 	then := max(x.Position, a.since)
-	return j.eachChange(0, j.mark.load(), func(c *IntentChange) error {
+	return then, j.eachChange(0, j.mark.load(), func(c *IntentChange) error {
 		if c.Position <= then {
 			n.apply(c)
 			x.Assigned = n.resolve(x.Part)

@@ -148,9 +148,10 @@ func (a *app) intentsExplain() *cobra.Command {
 		Short: "Say why an event has its intent",
 		Long: `Says why an event has its intent: the part that it was put in when it came, with its
 cosine to the middle of that part as it was then (1 for the event that founded it); the
-threshold that the strategy had chosen by then; what became of the part since; the cosine
-that it takes now to join a part; and the parts that are the nearest now, with their
-intents.`,
+threshold that the strategy had chosen by then; the cosine that it took to join a part,
+and the parts that were the nearest just before, with their intents; what became of the
+part since; and what would be said of the event now. For how it was then, the events
+before it are assigned once more, which takes a while in a large journal.`,
 		Example: lines("toka-node intents explain 5f3a9c --data ./data", "toka-node intents explain 5f3a9c --data ./data --limit 20 -o json"),
 		Args:    args(1, "one EVENT"),
 		RunE: func(c *cobra.Command, ids []string) error {
@@ -181,26 +182,34 @@ func (a *app) explained(j *journal.Journal, e *events.Event, x *journal.IntentEx
 		Similarity float64   `json:"similarity"`
 		Members    uint64    `json:"members"`
 	}
-	since, near := []changeJSON{}, []nearJSON{}
+	type momentJSON struct {
+		Threshold float64    `json:"threshold,omitempty"`
+		Nearest   []nearJSON `json:"nearest"`
+	}
+	moment := func(of *intent.Explanation) momentJSON {
+		m := momentJSON{of.Threshold, []nearJSON{}}
+		for _, n := range of.Nearest {
+			m.Nearest = append(m.Nearest, nearJSON(n))
+		}
+		return m
+	}
+	since, then, now := []changeJSON{}, moment(&x.Then), moment(&x.Now)
 	for i := range x.Since {
 		since = append(since, toChange(j, &x.Since[i]))
 	}
-	for _, n := range x.Now.Nearest {
-		near = append(near, nearJSON(n))
-	}
 	if a.json() {
 		return a.object(struct {
-			Event      events.ID    `json:"event"`
-			Intent     events.ID    `json:"intent"`
-			Strategy   string       `json:"strategy,omitempty"`
-			Assigned   events.ID    `json:"assigned"`
-			Part       events.ID    `json:"part"`
-			Similarity float64      `json:"similarity"`
-			Chosen     float64      `json:"chosen,omitempty"`
-			Since      []changeJSON `json:"since"`
-			Threshold  float64      `json:"threshold,omitempty"`
-			Nearest    []nearJSON   `json:"nearest"`
-		}{e.ID, x.Intent, x.Strategy, x.Assigned, x.Part, x.Similarity, x.Chosen, since, x.Now.Threshold, near})
+			Event      events.ID `json:"event"`
+			Intent     events.ID `json:"intent"`
+			Strategy   string    `json:"strategy,omitempty"`
+			Assigned   events.ID `json:"assigned"`
+			Part       events.ID `json:"part"`
+			Similarity float64   `json:"similarity"`
+			Chosen     float64   `json:"chosen,omitempty"`
+			momentJSON
+			Since []changeJSON `json:"since"`
+			Now   momentJSON   `json:"now"`
+		}{e.ID, x.Intent, x.Strategy, x.Assigned, x.Part, x.Similarity, x.Chosen, then, since, now})
 	}
 	t := a.table()
 	fmt.Fprintf(t, "event\t%s  %s\nintent\t%s\n", e.ID, excerpt(e, 70), x.Intent)
@@ -212,15 +221,19 @@ func (a *app) explained(j *journal.Journal, e *events.Event, x *journal.IntentEx
 	if x.Chosen > 0 {
 		fmt.Fprintf(t, "chosen then\t%.3f, the threshold of the last regrouping\n", x.Chosen)
 	}
+	tell := func(when string, m *momentJSON) {
+		if m.Threshold > 0 {
+			fmt.Fprintf(t, "%s\ta cosine of %.3f joins a part\n", when, m.Threshold)
+		}
+		for i, n := range m.Nearest {
+			fmt.Fprintf(t, "%s\t%.3f  intent %s, part of %d events\n", map[bool]string{true: "nearest " + when}[i == 0], n.Similarity, n.Intent, n.Members)
+		}
+	}
+	tell("then", &then)
 	for i, c := range since {
 		fmt.Fprintf(t, "%s\t%s\n", map[bool]string{true: "since"}[i == 0], c.text())
 	}
-	if x.Now.Threshold > 0 {
-		fmt.Fprintf(t, "now\ta cosine of %.3f joins a part\n", x.Now.Threshold)
-	}
-	for i, n := range near {
-		fmt.Fprintf(t, "%s\t%.3f  intent %s, part of %d events\n", map[bool]string{true: "nearest"}[i == 0], n.Similarity, n.Intent, n.Members)
-	}
+	tell("now", &now)
 	return t.Flush()
 }
 

@@ -147,12 +147,17 @@ func TestIntentsExplain(t *testing.T) {
 			Similarity float64
 			Members    int
 		}
+		Now struct {
+			Threshold float64
+			Nearest   []struct{ Members int }
+		}
 	}
 	const id = "35706efabd6b055fbd8c2fcf71a504fd1e395291"
 	if err := json.Unmarshal([]byte(must(t, node.ExitDone, "intents", "explain", id, "--data", data, "-o", "json").out), &x); err != nil {
 		t.Fatal(err)
 	}
-	if x.Intent == "" || x.Part == "" || x.Similarity <= 0 || x.Threshold <= 0 || x.Assigned == "" || !strings.HasPrefix(x.Strategy, "two-phase/") || len(x.Nearest) != 5 || x.Nearest[0].Members == 0 {
+	if x.Intent == "" || x.Part == "" || x.Similarity <= 0 || x.Threshold <= 0 || x.Assigned == "" || !strings.HasPrefix(x.Strategy, "two-phase/") || len(x.Nearest) == 0 || x.Nearest[0].Members == 0 ||
+		x.Now.Threshold <= 0 || len(x.Now.Nearest) != 5 || x.Now.Nearest[0].Members == 0 {
 		t.Errorf("%+v", x)
 	}
 	if r := must(t, node.ExitDone, "intents", "explain", id, "--data", data); !strings.Contains(r.out, x.Intent) || !strings.Contains(r.out, "nearest") {
