@@ -45,9 +45,11 @@
 //   - A snapshot that is damaged, or stands on an event that this journal does
 //     not hold there, is not returned (TestSnapshotsThatDoNotFit).
 //   - Indexes are derived: deleting the index directory loses nothing
-//     (TestIndexIsRebuilt), and a damaged page of it ends nothing
-//     (TestADamagedPageEndsNothing), and one of an older version is rebuilt
-//     (TestIndexOfAnOlderVersion).
+//     (TestIndexIsRebuilt), and one of an older version is rebuilt
+//     (TestIndexOfAnOlderVersion). Whatever happens to a file of it, the journal
+//     opens: an index that cannot be opened or read is built anew at once, and
+//     damage that is met later is named and gone at the next start
+//     (TestADamagedIndexIsBuiltAnew, TestADamagedPageEndsNothing).
 //   - A link is found from both of its ends, the newest ones included
 //     (TestLinks, TestLinksWhileTheyMove); a damaged byte of the index of
 //     links is named by Verify (TestVerifyFindsDamagedLinks).
@@ -139,7 +141,8 @@
 //	DIR/LOCK     held while a process has the journal open
 //	DIR/HOLDER   the process id of the holder, for error messages
 //	DIR/log/     the log of records and the operational state
-//	DIR/index/   what is derived; deleted and rebuilt at will
+//	DIR/index/   what is derived; deleted and rebuilt at will; with a file DAMAGED
+//	             in it, at the next start
 //	DIR/keys/    the keys of encrypted payloads
 //	DIR.mark     the outside mark; DIR/MARK where that cannot be written
 //

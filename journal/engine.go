@@ -8,7 +8,6 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"github.com/tokaworks/toka/internal/disk"
 )
@@ -23,12 +22,14 @@ const defaultMemTable = 32 << 20
 // engines is what openEngines found or begun.
 type engines struct {
 	log, index *pebble.DB
+	cache      *pebble.Cache
 	epoch      uint32
 	id         [16]byte
 	err        error
 }
 
 func (e *engines) close() {
+	defer e.cache.Unref()
 	for _, db := range []*pebble.DB{e.log, e.index} {
 		if db != nil {
 			_ = db.Close()
@@ -60,9 +61,8 @@ func (s *store) takeEngines() error {
 
 // openEngines may never return, and then must not have touched s.
 func (s *store) openEngines(log *slog.Logger) (e engines) {
-	cache := pebble.NewCache(cacheBytes)
-	defer cache.Unref()
-	e.log, e.err = s.openEngine(logDir, cache, log, func(o *pebble.Options) {
+	e.cache = pebble.NewCache(cacheBytes)
+	e.log, e.err = s.openEngine(logDir, e.cache, log, func(o *pebble.Options) {
 		o.MemTableSize = defaultMemTable
 		// Records arrive in key order and are never overwritten, so the
 		// tables do not overlap and compaction has nearly nothing to do;
@@ -75,19 +75,7 @@ func (s *store) openEngines(log *slog.Logger) (e engines) {
 	if e.err = e.readMeta(s.dir); e.err != nil {
 		return e
 	}
-	e.index, e.err = s.openEngine(indexDir, cache, log, func(o *pebble.Options) {
-		// What is not in the tables is rebuilt from the log: a second
-		// write-ahead log would only say again what the first one holds.
-		o.DisableWAL = true
-		// Its keys are scattered, so each compaction out of level 0 rewrites
-		// nearly all of the level below: better seldom and much at once.
-		o.L0CompactionThreshold = 12
-		o.MemTableSize = defaultMemTable
-		o.TargetFileSizes[0] = 16 << 20
-		for i := range o.Levels {
-			o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		}
-	})
+	e.index, e.err = s.openIndex(e.cache, log)
 	return e
 }
 
@@ -110,6 +98,9 @@ func (s *store) openEngine(name string, cache *pebble.Cache, log *slog.Logger, s
 		// that one read came across.
 		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
 			err := fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, info.Details)
+			if name == indexDir {
+				s.indexDamaged.Store(true)
+			}
 			s.corrupt.CompareAndSwap(nil, &err)
 			log.Error("stored data is damaged", "file", info.Path, "err", info.Details)
 		}},

@@ -96,6 +96,7 @@ func (j *Journal) indexLoop() {
 			}
 			j.tail.drop()
 		}
+		j.store.noteDamage()
 		if force && open && j.index.position > flushed {
 			flushed = j.index.position
 			if _, err := j.store.index.AsyncFlush(); err != nil {
@@ -237,8 +238,22 @@ func (j *Journal) eachIndexKey(lower, upper []byte, f func(key, value []byte) (m
 	return nil
 }
 
-// recover brings the state in memory to where the log ends.
+// recover brings the state in memory to where the log ends. An index that it
+// cannot read is built anew. That it cannot shows before a strategy is given
+// anything, so one that was handed over is as it was the second time.
 func (j *Journal) recover() error {
+	err := j.recoverOnce()
+	if err == nil || !j.store.indexDamaged.Load() {
+		return err
+	}
+	j.log.Warn("the index is damaged; it is built anew from the log", "err", err)
+	if err := j.store.renewIndex(j.log); err != nil {
+		return err
+	}
+	return j.recoverOnce()
+}
+
+func (j *Journal) recoverOnce() error {
 	last, err := j.lastPosition()
 	if err != nil {
 		return err
@@ -265,7 +280,7 @@ func (j *Journal) recover() error {
 		}
 		m, edge = indexMark{}, merkle.Edge{}
 	}
-	if err := j.runs.open(j.store.index, j.log); err != nil {
+	if err := j.runs.open(j.store.index, j.log, &j.store.indexDamaged); err != nil {
 		return err
 	}
 	j.index = m

@@ -117,6 +117,10 @@ func (s *intentStage) snapshot() (at uint64, name string, state []byte, err erro
 
 // catchUp assigns what came after the snapshot, or everything where none fits.
 func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
+	names, err := s.j.namesAt(at) // reads the index, while the strategy is untouched
+	if err != nil {
+		return err
+	}
 	fits := false
 	s.breaks(guarded(func() error {
 		fits = at <= last && s.last == s.machine.strategy.Name() && s.machine.strategy.Restore(snapshot) == nil
@@ -129,7 +133,7 @@ func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
 		if s.last != "" {
 			s.j.log.Info("assigning intents anew", "strategy", s.machine.strategy.Name(), "before", s.last)
 		}
-		at = 0
+		at, names = 0, newNames()
 	}
 	// What the index has beyond the snapshot is made again. An assignment of an
 	// event before that was embedded after it is replaced then.
@@ -143,9 +147,8 @@ func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
 			return err
 		}
 	}
-	if err := s.learnNames(at); err != nil {
-		return err
-	}
+	s.machine.names = names
+	s.names.Store(names)
 	s.saved = len(snapshot)
 	s.assigned = at
 	s.intents = s.machine.strategy.Count()
@@ -166,7 +169,7 @@ func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
 		batch = nil
 		return err
 	}
-	err := s.eachInput(at, last, func(in intentInput) error {
+	err = s.eachInput(at, last, func(in intentInput) error {
 		if batch = append(batch, in); len(batch) == s.j.opts.sizes.snapshot {
 			if err := flush(false); err != nil {
 				return err

@@ -268,6 +268,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer j.store.cache.Unref() // the engines hold it
 	if opts.Keys == "" {
 		opts.Keys = volume.FS.PathJoin(dir, keysDir)
 	}

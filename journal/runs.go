@@ -80,7 +80,7 @@ type runs struct {
 	db      *pebble.DB
 	log     *slog.Logger
 	list    atomic.Pointer[[]*run]
-	damaged bool // said so; the indexer's
+	damaged *atomic.Bool // to be built anew by the next start
 }
 
 func (s *runs) load() []*run { return *s.list.Load() }
@@ -123,8 +123,8 @@ func pageKey(b []byte, kind hashKind, level uint8, first uint64, page int) []byt
 
 // open reads the list of runs. Deletions of pages that a crash may have cut off
 // are made again.
-func (s *runs) open(db *pebble.DB, log *slog.Logger) error {
-	s.db, s.log = db, log
+func (s *runs) open(db *pebble.DB, log *slog.Logger, damaged *atomic.Bool) error {
+	s.db, s.log, s.damaged = db, log, damaged
 	var list []*run
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{idxRun}, UpperBound: []byte{idxRun + 1}})
 	if err != nil {

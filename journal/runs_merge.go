@@ -24,9 +24,8 @@ func (s *runs) add(r *run) error {
 		if errors.Is(err, ErrCorrupt) {
 			// The runs stay as they are: what is damaged is named by whoever
 			// reads it and by Verify, and the rest is found as before.
-			if !s.damaged {
-				s.damaged = true
-				s.log.Error("a part of the index is damaged; delete the directory index while the journal is closed, and it is built again", "err", err)
+			if !s.damaged.Swap(true) {
+				s.log.Error("a part of the index is damaged; the next start builds it anew", "err", err)
 			}
 			return nil
 		}

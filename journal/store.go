@@ -42,6 +42,11 @@ type store struct {
 	outside markFile
 
 	log, index *pebble.DB
+	cache      *pebble.Cache // of both
+
+	// indexDamaged says that the next start should build the index anew.
+	indexDamaged atomic.Bool
+	damageNoted  bool // the indexer's
 
 	epoch uint32
 	cuts  []epochCut
@@ -108,7 +113,7 @@ func openStore(dir string, v *disk.Volume, level Level, create bool, marks []str
 			s.giveUp(e.close)
 			return nil, e.err
 		}
-		s.log, s.index, s.epoch, s.id = e.log, e.index, e.epoch, e.id
+		s.log, s.index, s.cache, s.epoch, s.id = e.log, e.index, e.cache, e.epoch, e.id
 	case err = <-s.failed:
 		s.guard.Abandon()
 		return nil, s.denied("open", err)
