@@ -102,7 +102,9 @@ anything is wrong.`,
 			if a.change != nil {
 				a.change(&o)
 			}
-			r, err := journal.VerifyBackup(c.Context(), dirs[0], o, known, nil)
+			progress, end := eventBar(a.streams.Err, "verifying", "")
+			r, err := journal.VerifyBackup(c.Context(), dirs[0], o, known, progress)
+			end()
 			if err != nil {
 				return err
 			}

@@ -37,3 +37,11 @@ func Bar(w io.Writer, line string) {
 
 // TextOf is the text of a payload that is embedded.
 func TextOf(contentType string, payload []byte) string { return textOf(contentType, payload) }
+
+// EventBar draws on w, as on a terminal, that so many events were read.
+func EventBar(w io.Writer, events uint64) {
+	progress, end := newEventBar(w, "reading", "and then")
+	progress(events/2, events)
+	progress(events, events)
+	end()
+}

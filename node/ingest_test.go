@@ -234,3 +234,15 @@ func TestProgressBar(t *testing.T) {
 		t.Fatalf("the bar was not cleared before the line: %q", before)
 	}
 }
+
+// The bar of a long reading says what comes after the last event, and leaves
+// nothing behind. What is no terminal sees none of it.
+func TestEventBar(t *testing.T) {
+	var b bytes.Buffer
+	node.EventBar(&b, 1000)
+	text := b.String()
+	reading, after := strings.Index(text, "reading"), strings.Index(text, "and then")
+	if reading < 0 || after < reading || !strings.Contains(text, "500/1000") || !strings.HasSuffix(text, "\r") {
+		t.Errorf("%q", text)
+	}
+}

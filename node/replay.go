@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/tokaworks/toka/actors"
@@ -37,7 +35,7 @@ with -o json all that were kept are in one object.`,
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.read(func(j *journal.Journal) error {
-				progress, end := replayBar(a.streams.Err)
+				progress, end := eventBar(a.streams.Err, "replaying", "")
 				r, err := simulations.Replay(c.Context(), j, a.registry, simulations.ReplayOptions{SkipUnknown: skip, Progress: progress})
 				end()
 				if errors.Is(err, actors.ErrUnknownBehaviour) {
@@ -89,28 +87,4 @@ func replayText(r *simulations.Report) string {
 		}
 	}
 	return b.String()
-}
-
-// replayBar shows on a terminal how far a replay has come.
-func replayBar(w io.Writer) (progress func(done, total uint64), end func()) {
-	if !terminal(w) {
-		return nil, func() {}
-	}
-	var bar *progressbar.ProgressBar
-	progress = func(done, total uint64) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(int64(total),
-				progressbar.OptionSetWriter(w), progressbar.OptionSetDescription("replaying"),
-				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"),
-				progressbar.OptionSetWidth(32), progressbar.OptionThrottle(100*time.Millisecond),
-				progressbar.OptionClearOnFinish())
-		}
-		_ = bar.Set64(int64(done))
-	}
-	return progress, func() {
-		if bar != nil {
-			_ = bar.Finish()
-			_ = bar.Clear()
-		}
-	}
 }

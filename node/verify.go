@@ -21,7 +21,8 @@ digest is computed anew, every parent is looked up, positions must be dense and
 the index must find each event. The content digest is equal for two journals
 that hold the same events, in whatever order. With --head the journal is also
 held against heads that were kept elsewhere, and what one of them stands for and
-is not there any more is named. Exits with 3 if anything is wrong.`,
+is not there any more is named. Shows its progress on a terminal. Exits with 3 if
+anything is wrong.`,
 		Example: lines(
 			"toka-node verify --data ./data",
 			"toka-node verify --data ./data -o json | jq .content",
@@ -33,7 +34,9 @@ is not there any more is named. Exits with 3 if anything is wrong.`,
 				return err
 			}
 			return a.read(func(j *journal.Journal) error {
-				r, err := j.VerifyAgainst(c.Context(), known, nil)
+				progress, end := eventBar(a.streams.Err, "verifying", "verifying the indexes")
+				r, err := j.VerifyAgainst(c.Context(), known, progress)
+				end()
 				if err != nil {
 					return err
 				}
