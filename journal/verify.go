@@ -53,7 +53,7 @@ type Problem struct {
 // from the stored bytes, every parent is looked up and must stand earlier with
 // the digest that is recorded, positions must be dense in the journal and in
 // each stream, record times must not decrease, each payload must be stored
-// once, and the index must hold each event by id, digest and stream, each
+// once, and the index must hold each event by id, digest, stream and outside id, each
 // payload, and each link from both of its ends, and nothing else, and must hide
 // no event from a query that skips, and the tree must be that over the records.
 // Intents must be those that a strategy makes of the log when it begins anew,
@@ -83,7 +83,7 @@ func (j *Journal) VerifyAgainst(ctx context.Context, heads []merkle.Head, progre
 	if err := v.log(ctx, progress); err != nil {
 		return v.report, err
 	}
-	for _, check := range []func() error{v.runs, v.streamIndex, v.childIndex, func() error { return v.intents(ctx) }, v.finish} {
+	for _, check := range []func() error{v.runs, v.streamIndex, v.outsideIndex, v.childIndex, func() error { return v.intents(ctx) }, v.finish} {
 		if err := j.enter(ctx); err != nil {
 			return v.report, err
 		}
@@ -136,6 +136,7 @@ type verifier struct {
 	time     time.Time       // record time of the position before
 	seed     maphash.Seed
 	linkVerifier
+	outsideVerifier
 	tree    treeVerifier
 	logOnly bool // there is no index, as in a backup
 }
@@ -243,6 +244,7 @@ func (v *verifier) record(position uint64, value []byte) {
 	}
 	v.parents(&e)
 	v.summary(&e)
+	v.outside(&e)
 	if at, _ := v.j.tail.byID(e.ID); at != 0 && at != position {
 		v.problem(position, "event %s is at position %d in memory", e.ID, at)
 	}

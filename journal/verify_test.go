@@ -121,6 +121,14 @@ func TestVerifyFindsDamage(t *testing.T) {
 			v[4]--
 			set(t, j.IndexDB(), key, v)
 		},
+		"outside id missing": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			if err := j.IndexDB().Delete(journal.TextPositionKey('o', fmt.Sprint("outside ", damaged-1), damaged), pebble.NoSync); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"outside id of another": func(t *testing.T, j *journal.Journal, _ []events.Event) {
+			set(t, j.IndexDB(), journal.TextPositionKey('o', "outside 3", damaged), nil)
+		},
 		"stream index cut": func(t *testing.T, j *journal.Journal, es []events.Event) {
 			key := journal.TextPositionKey('s', es[damaged-1].Stream, 1)
 			set(t, j.IndexDB(), key, get(t, j.IndexDB(), key)[:3]) // a byte for each event
@@ -133,6 +141,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			for i := range 40 {
 				dr := draft(fmt.Sprintf("s/%d", i%3), "test.happened", fmt.Sprintf("payload %d of its own", i))
 				dr.Embedding = []float32{1, float32(i), 2}
+				dr.Extensions = map[string]string{events.ExtOutsideID: fmt.Sprint("outside ", i)}
 				if i > 0 {
 					dr.Parents = []events.Ref{es[i-1].Ref()}
 				}
