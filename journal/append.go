@@ -19,7 +19,7 @@ import (
 //
 // Cancelling ctx abandons the wait, not the write: the error is then an
 // *OutcomeError that carries the ids to retry with. Other errors wrap
-// events.ErrInvalid, intent.ErrEmbedding, ErrIDConflict, ErrPartlyKnown,
+// events.ErrInvalid, ErrTooLarge, intent.ErrEmbedding, ErrIDConflict, ErrPartlyKnown,
 // ErrUnknownParent, ErrWrongVersion, ErrFull, ErrClosed or ErrFatal; after each
 // of these but ErrFatal nothing was stored.
 func (j *Journal) Append(ctx context.Context, w Write) (Receipt, error) {
@@ -160,6 +160,9 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		}
 		n = len(w.Imported)
 	}
+	if n > MaxWriteEvents {
+		return nil, tooLarge("%d events; the limit is %d", n, MaxWriteEvents)
+	}
 	r := &request{
 		checkpoints:  slices.Clone(w.Checkpoints),
 		stateDigests: slices.Clone(w.StateDigests),
@@ -253,6 +256,9 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		if w.StateDigests[i].StreamPosition == 0 {
 			return nil, fmt.Errorf("state digest of stream %q: %w: stream positions begin at 1", w.StateDigests[i].Stream, events.ErrInvalid)
 		}
+	}
+	if r.bytes > MaxWriteBytes {
+		return nil, tooLarge("%d bytes; the limit is %d", r.bytes, MaxWriteBytes)
 	}
 	return r, nil
 }

@@ -667,3 +667,26 @@ func TestOnCommit(t *testing.T) {
 		t.Errorf("commits: %+v", commits)
 	}
 }
+
+// A write has as many events and bytes as it may have, and not one more.
+func TestWriteTooLarge(t *testing.T) {
+	j := memory(t)
+	many := make([]events.Draft, journal.MaxWriteEvents+1)
+	for i := range many {
+		many[i] = draft("s", "test.happened", "")
+	}
+	if err := refusal(t, j, write(many...), journal.ErrTooLarge); !errors.Is(err, events.ErrInvalid) || !strings.Contains(err.Error(), "8193 events; the limit is 8192") {
+		t.Errorf("%v", err)
+	}
+	large := make([]events.Draft, 64)
+	for i := range large {
+		large[i] = draft("s", "test.happened", strings.Repeat("x", events.MaxPayload))
+	}
+	refused(t, j, write(large...), journal.ErrTooLarge)
+	if got := add(t, j, large[1:]...); len(got) != 63 {
+		t.Errorf("%d events", len(got))
+	}
+	if got := add(t, j, many[1:]...); len(got) != journal.MaxWriteEvents {
+		t.Errorf("%d events", len(got))
+	}
+}

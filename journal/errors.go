@@ -15,6 +15,9 @@ var (
 	// ErrFull: Options.Room says that the disk is nearly full; nothing was
 	// written. Reads go on.
 	ErrFull = errors.New("the disk is nearly full")
+	// ErrTooLarge: the write has more than MaxWriteEvents or MaxWriteBytes;
+	// nothing was stored. Divide it.
+	ErrTooLarge = errors.New("the write is too large")
 	// ErrFatal: the storage failed. Nothing more will be acknowledged; close
 	// the journal and open it again. Whether a write that waited was stored
 	// is found out by retrying the same value there.

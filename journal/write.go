@@ -7,6 +7,17 @@ import (
 	"github.com/tokaworks/toka/internal/authority"
 )
 
+// What one write may hold: it is checked, and stored or refused, as a whole,
+// while every other one waits.
+const (
+	MaxWriteEvents = 8192
+	MaxWriteBytes  = 64 << 20 // payloads, embeddings and states, and some hundred for each event and checkpoint
+)
+
+func tooLarge(format string, args ...any) error {
+	return fmt.Errorf("append: %w: %w: "+format+"; nothing was stored, divide it", append([]any{events.ErrInvalid, ErrTooLarge}, args...)...)
+}
+
 // Write is what one append stores, all of it or nothing.
 type Write struct {
 	// Events are stored in this order. A draft without an id is given one.
