@@ -71,12 +71,16 @@ type Acceptance struct {
 	// Lost is what the outside mark or the log says is missing; empty if that
 	// is nothing, and then nothing was changed.
 	Lost string `json:"lost,omitempty"`
+	// SetBack is how many checkpoints stood beyond Position and stand there now.
+	// What consumers had of the events that are lost is dropped.
+	SetBack int `json:"checkpoints_set_back,omitempty"`
 }
 
 // AcceptLoss goes on with a journal that Open refuses with ErrLost, or with
 // ErrCorrupt because of a hole in its log: it ends at the last event that is
 // there with all before it, a new epoch begins, and the outside mark is written
-// anew. What lies after a hole is deleted. A journal from which nothing is
+// anew. What lies after a hole is deleted. Checkpoints beyond the end are set
+// back to it, each with a line in the log. A journal from which nothing is
 // missing is left as it is.
 func AcceptLoss(dir string, opts Options) (Acceptance, error) {
 	opts.MustExist = true
@@ -114,10 +118,16 @@ func (j *Journal) beginEpoch(last uint64) (uint64, error) {
 	}
 	// Nobody has dealt with what does not exist.
 	err = j.eachLogKey([]byte{logCheckpoint}, []byte{logCheckpoint + 1}, func(key, value []byte) error {
-		c, err := decodeCheckpoint("", value)
+		n, w := binary.Uvarint(key[1:])
+		if w <= 0 || n != uint64(len(key)-1-w) {
+			return fmt.Errorf("%w: a checkpoint with key %x", ErrCorrupt, key)
+		}
+		c, err := decodeCheckpoint(string(key[1+w:]), value)
 		if err != nil || c.Position <= cut {
 			return err
 		}
+		j.log.Warn("a checkpoint was beyond the last event that is there, and is set back to it", "checkpoint", c.Name, "position", c.Position, "to", cut)
+		j.opts.accept.SetBack++
 		c.Position = cut
 		return b.Set(key, encodeCheckpoint(c, epoch), nil)
 	})

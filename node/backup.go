@@ -148,6 +148,10 @@ valid; those to what was lost are refused from then on.`,
 				a.change(&o)
 			}
 			if accept {
+				var err error
+				if o.Logger, err = a.logger("auto", "warn"); err != nil {
+					return err
+				}
 				r, err := journal.AcceptLoss(a.data, o)
 				if err != nil {
 					return &exit{ExitRefused, err}
@@ -160,6 +164,9 @@ valid; those to what was lost are refused from then on.`,
 					return nil
 				}
 				fmt.Fprintf(a.streams.Out, "accepted: %s\nepoch %d begins after position %d\n", r.Lost, r.Epoch, r.Position)
+				if r.SetBack > 0 {
+					fmt.Fprintf(a.streams.Out, "%d checkpoints were beyond it and are set back to it\n", r.SetBack)
+				}
 				return nil
 			}
 			r, err := journal.Restore(from, a.data, o)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -169,7 +170,9 @@ func (c *Consumer) checkpoint(settled map[uint64]bool) journal.Checkpoint {
 }
 
 // decode takes over what is stored. shared is where the shared checkpoint
-// stands, end the end of the journal.
+// stands, end the end of the journal. Deliveries of events beyond the
+// checkpoint are of events that were lost, which somebody accepted: those that
+// stand there now are others.
 func (c *Consumer) decode(cp journal.Checkpoint, shared, end uint64) error {
 	c.read = min(cp.Position, end)
 	if c.via = cp.Via == sharedName; c.via {
@@ -194,10 +197,12 @@ func (c *Consumer) decode(cp journal.Checkpoint, shared, end uint64) error {
 			}
 			v[i], b = n, b[w:]
 		}
-		if v[0] == 0 || v[0] > end-position || v[1] > 1<<31 || v[2] > 1<<50 {
+		if v[0] == 0 || v[0] > math.MaxUint64-position || v[1] > 1<<31 || v[2] > 1<<50 {
 			return bad
 		}
-		position += v[0]
+		if position += v[0]; position > c.read {
+			continue
+		}
 		c.entries[position] = &entry{position: position, attempts: int(v[1]), due: time.UnixMilli(int64(v[2]))}
 	}
 	return nil
