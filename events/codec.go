@@ -14,6 +14,18 @@ const ContentTypeJSON = "application/json"
 // kind it was not made for.
 var ErrOtherKind = errors.New("another kind of event")
 
+// ErrPayloadGone is wrapped by the error of decoding an event whose payload was
+// pruned or erased, or is encrypted with a key that is not here.
+var ErrPayloadGone = errors.New("the payload is not here")
+
+// payloadHere returns an error that says what became of the payload.
+func (e *Event) payloadHere() error {
+	if e.PayloadState == PayloadHere {
+		return nil
+	}
+	return fmt.Errorf("decode event %s (%s): %w: it is %v", e.ID, e.Kind, ErrPayloadGone, e.PayloadState)
+}
+
 // Codec turns values of T into drafts and events back into values of T. It is
 // safe for concurrent use. [Type] and [Union] are the codecs of this package;
 // an encoding other than JSON is one small type of the caller's.
@@ -66,6 +78,9 @@ func (t *Type[T]) Decode(e Event) (T, error) {
 	var v T
 	if e.Kind != t.kind {
 		return v, fmt.Errorf("decode event %s: %w: %s, not %s", e.ID, ErrOtherKind, e.Kind, t.kind)
+	}
+	if err := e.payloadHere(); err != nil {
+		return v, err
 	}
 	if err := json.Unmarshal(e.Payload, &v); err != nil {
 		return v, fmt.Errorf("decode event %s (%s, schema version %d): %w", e.ID, e.Kind, e.SchemaVersion, err)

@@ -149,3 +149,19 @@ func TestCodecMisusePanics(t *testing.T) {
 	})
 	mustPanic(t, "Case", func() { events.NewUnion(events.Variant[orderEvent]{}) })
 }
+
+// A payload that is gone is said to be, not to be malformed.
+func TestDecodeWhatIsGone(t *testing.T) {
+	type noted struct{ Text string }
+	notes := events.NewType[noted]("note.taken", 1)
+	for _, state := range []events.PayloadState{events.PayloadPruned, events.PayloadErased, events.PayloadSealed} {
+		_, err := notes.Decode(events.Event{Kind: "note.taken", PayloadState: state})
+		if !errors.Is(err, events.ErrPayloadGone) || !strings.Contains(err.Error(), "it is "+state.String()) {
+			t.Errorf("%v: %v", state, err)
+		}
+		_, err = events.DecodeDomain(events.Event{ContentType: events.ContentTypeDomain, PayloadState: state})
+		if !errors.Is(err, events.ErrPayloadGone) {
+			t.Errorf("%v: %v", state, err)
+		}
+	}
+}

@@ -22,7 +22,8 @@
 //   - The bytes are fixed: golden vectors hold them (TestGoldenVectors).
 //   - Two fields never run together: each is framed by its length and each
 //     digest has its own domain (TestFieldsDoNotRunTogether).
-//   - A payload may be gone, and the digests still hold (TestPrunedRecord).
+//   - A payload may be gone, and the digests still hold (TestPrunedRecord); a
+//     codec says so (TestDecodeWhatIsGone).
 //   - An id derived from the same work is the same id (TestDerivedIDs).
 //   - Input from outside never panics; an error names the field and the limit
 //     (TestDraftLimits, FuzzDecodeRecord).

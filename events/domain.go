@@ -98,6 +98,9 @@ func DecodeDomain(e Event) (DomainEvent, error) {
 	if e.ContentType != ContentTypeDomain {
 		return nil, fmt.Errorf("decode event %s: %w: content type %q is not %s", e.ID, ErrOtherKind, e.ContentType, ContentTypeDomain)
 	}
+	if err := e.payloadHere(); err != nil {
+		return nil, err
+	}
 	var env domainEnvelope
 	if err := json.Unmarshal(e.Payload, &env); err != nil {
 		return nil, fmt.Errorf("decode domain event %s: %w", e.ID, err)

@@ -35,6 +35,9 @@
 //   - A behaviour that is not registered is an error that names stream,
 //     position and behaviour, or is counted, as the caller likes
 //     (TestUnknownBehaviour).
+//   - Payloads that are pruned or erased are no divergence where no agent
+//     folds them, and are named where one would (TestReplayBesideWhatIsGone,
+//     TestReplayOfAPrunedAgent).
 //   - A state that was recorded before an actor wrote anything itself is
 //     compared too (TestStateBeforeTheFirstOwnEvent).
 //
@@ -48,7 +51,8 @@
 //     (TestForkGoesAnotherWay). An agent does not deal again with what it
 //     reacted to before, and reacts to the rest as it would have
 //     (TestForkReactsToWhatWasNotDealtWith).
-//   - What cannot be forked rightly is refused (TestForkRefuses).
+//   - What cannot be forked rightly is refused (TestForkRefuses), events under
+//     a subject key among it; pruned events stay pruned (TestForkOfWhatIsGone).
 //
 // Of a World:
 //

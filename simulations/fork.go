@@ -61,7 +61,7 @@ func (c *Clock) hold(t time.Time) {
 // positions and record times, so that a world started on dst goes on from
 // there as src could have. Recorded state digests up to there come along.
 //
-// Checkpoints, intents and embeddings do not. An agent knows from its own
+// Checkpoints, intents and embeddings do not. Pruned events stay pruned. An agent knows from its own
 // stream what it has dealt with, and is handed what came after that again.
 //
 // Events that carry a subject key are refused with ErrCannotFork, since their
@@ -168,15 +168,8 @@ func (f *fork) flush(ctx context.Context) error {
 	if len(f.run) == 0 {
 		return nil
 	}
-	w := journal.Write{Events: make([]events.Draft, len(f.run)), Authority: authority.System()}
-	for i := range f.run {
-		e := &f.run[i]
-		w.Events[i] = events.Draft{
-			ID: e.ID, Stream: e.Stream, Kind: e.Kind, SchemaVersion: e.SchemaVersion, Time: e.Time,
-			ContentType: e.ContentType, Payload: e.Payload, Parents: e.Parents, Trigger: e.Trigger,
-			Correlation: e.Correlation, Extensions: e.Extensions, Trace: e.Trace,
-		}
-	}
+	// As imported events they keep their digests where the payload is gone, too.
+	w := journal.Write{Imported: slices.Clone(f.run), Authority: authority.System()}
 	f.clock.hold(f.run[0].RecordTime)
 	r, err := f.dst.Append(ctx, w)
 	if err != nil {
