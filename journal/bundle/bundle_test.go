@@ -454,3 +454,68 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// Events whose payload is encrypted, was erased or was pruned are exported as
+// they are stored, prove themselves like any other, and are imported as far as
+// anybody can know them.
+func TestPayloadsThatCannotBeRead(t *testing.T) {
+	j, to := memory(t), memory(t)
+	d := func(stream, payload, subject string) events.Draft {
+		return events.Draft{Stream: stream, Kind: "a.b", Payload: []byte(payload), SubjectKey: subject}
+	}
+	add(t, j, d("plain", "in the clear", ""))
+	add(t, j, d("private", "of alice", "alice"), 1)
+	add(t, j, d("private", "of bob", "bob"), 2)
+	add(t, j, d("private", "of bob", "bob"), 3) // the same payload, in another record
+	add(t, j, d("old", "a long story", ""), 4)
+	add(t, j, d("old", "a long story", ""), 5)
+	add(t, j, d("old", "in the clear", ""), 6)
+	if err := j.Erase(t.Context(), "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := j.Prune(t.Context(), journal.Query{Stream: "old"}); err != nil || p.Payloads != 1 || p.Kept != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	b, want := export(t, j, bundle.ExportOptions{Key: key(t)}, these(1, 2, 3, 4, 5, 6, 7))
+	for _, plain := range []string{"of alice", "of bob", "a long story"} {
+		if bytes.Contains(b, []byte(plain)) {
+			t.Errorf("%q is in the bundle", plain)
+		}
+	}
+	got, err := bundle.Verify(bytes.NewReader(b), bundle.VerifyOptions{})
+	if got.Signed = want.Signed; err != nil || got != want || got.Events != 7 || got.Stubs != 0 {
+		t.Fatalf("%+v, %v; exported %+v", got, err, want)
+	}
+	for i, want := range []bundle.Imported{{Imported: 7}, {Duplicates: 7}} {
+		if n, err := bundle.Import(t.Context(), bytes.NewReader(b), to, bundle.VerifyOptions{}); err != nil || n != want {
+			t.Fatalf("import %d: %+v, %v", i, n, err)
+		}
+	}
+	state := map[uint64]events.PayloadState{2: events.PayloadSealed, 3: events.PayloadSealed, 4: events.PayloadSealed, 5: events.PayloadPruned, 6: events.PayloadPruned}
+	for p := uint64(1); p <= 7; p++ {
+		here, err := j.At(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := to.ByID(t.Context(), here.ID)
+		if err != nil || there.Digest != here.Digest || there.PayloadDigest != here.PayloadDigest || there.SubjectKey != here.SubjectKey || there.PayloadState != state[p] {
+			t.Errorf("position %d: %v, want %v (%v)\n%+v", p, there.PayloadState, state[p], err, there)
+		}
+	}
+	if r, err := to.Verify(t.Context(), nil); err != nil || !r.OK || r.Events != 7 || r.Pruned != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	// What is imported is exported again, and a payload that comes back is
+	// stored anew.
+	again, _ := export(t, to, bundle.ExportOptions{Proofs: true}, these(1, 2, 3, 4, 5, 6, 7))
+	if _, err := bundle.Verify(bytes.NewReader(again), bundle.VerifyOptions{}); err != nil {
+		t.Error(err)
+	}
+	e := add(t, to, d("new", "a long story", ""))
+	if back, err := to.At(t.Context(), e.Position); err != nil || string(back.Payload) != "a long story" {
+		t.Errorf("%q, %v", back.Payload, err)
+	}
+	if r, err := to.Verify(t.Context(), nil); err != nil || !r.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -21,6 +21,9 @@
 //     becomes a reference by digest. Events of the system's own streams are
 //     left out: what they say is about the journal that they came from
 //     (TestSystemStreamsAreLeftOut).
+//   - Payloads are carried as they are stored: encrypted ones encrypted, without
+//     their keys, and pruned or erased ones as such; all of them prove
+//     themselves and are imported like any other (TestPayloadsThatCannotBeRead).
 //   - Import reads the bundle to its end before it stores anything, so nothing
 //     of a damaged one is stored (TestImportStoresNothingOfADamagedBundle).
 //   - Reading holds one event at a time and some 150 bytes for each event and
