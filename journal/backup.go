@@ -123,10 +123,7 @@ func (j *Journal) checkpoint(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer j.leave()
-	if err := j.store.fs.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := j.store.syncDir(j.store.parent(dir)); err != nil {
+	if err := (&store{dir: dir, fs: j.store.fs}).makeDir(); err != nil {
 		return err
 	}
 	if err := j.store.log.Checkpoint(j.store.fs.PathJoin(dir, logDir), pebble.WithFlushedWAL()); err != nil {

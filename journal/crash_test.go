@@ -81,12 +81,14 @@ type crashRun struct {
 	percents []int
 	early    bool // the observer has the bug that the mark prevents
 	lying    bool // syncs do nothing
+	house    bool // prune, erase and back up beside the writers
 
 	j atomic.Pointer[journal.Journal]
 
 	mu       sync.Mutex // guards what was noted
 	acked    []seen
 	observed []seen
+	kept     []housework
 
 	ops      atomic.Int64
 	kinds    sync.Map // disktest.Kind -> *atomic.Int64
@@ -103,7 +105,15 @@ type crashRun struct {
 type shot struct {
 	disk            *disktest.Disk
 	acked, observed []seen
+	kept            []housework
 	what            string
+}
+
+// housework is what a journal did besides appending, and has to stand by.
+type housework struct {
+	position uint64 // of an event that reads so from then on
+	state    events.PayloadState
+	backup   string // or a backup that is whole
 }
 
 func (r *crashRun) note(list *[]seen, position uint64, digest events.Digest) {
@@ -126,7 +136,7 @@ func (r *crashRun) before(op disktest.Op) {
 	for _, percent := range r.percents {
 		// The notes come first: what is in them was true before the cut.
 		r.mu.Lock()
-		s := shot{acked: r.acked, observed: r.observed, what: fmt.Sprintf("point %d, before %v, %d%% of the unsynced kept", n, op, percent)}
+		s := shot{acked: r.acked, observed: r.observed, kept: r.kept, what: fmt.Sprintf("point %d, before %v, %d%% of the unsynced kept", n, op, percent)}
 		r.mu.Unlock()
 		s.disk = r.disk.PowerCut(percent, uint64(n))
 		r.shots <- s
@@ -146,6 +156,54 @@ func (r *crashRun) peek() {
 			return
 		}
 		runtime.Gosched()
+	}
+}
+
+// keepHouse prunes, erases and backs up, and notes what is done.
+func (r *crashRun) keepHouse(ctx context.Context, j *journal.Journal, half int) {
+	for i := range 2 {
+		name := fmt.Sprintf("house/%d-%d", half, i)
+		private := draft("house/private", "crash.private", strings.Repeat("p", 900))
+		private.SubjectKey = name
+		receipt, err := j.Append(ctx, write(draft(name, "crash.long", strings.Repeat(name, 150)), private))
+		if err != nil {
+			r.t.Errorf("append: %v", err)
+			return
+		}
+		done := func(w housework, err error) {
+			if err != nil {
+				r.t.Errorf("%+v: %v", w, err)
+				return
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.kept = append(r.kept, w)
+		}
+		for _, e := range receipt.Events {
+			r.note(&r.acked, e.Position, e.Digest)
+		}
+		dir := "/data/backups/" + name
+		_, err = j.Backup(ctx, dir)
+		done(housework{backup: dir}, err)
+		_, err = j.Prune(ctx, journal.Query{Stream: name})
+		done(housework{position: receipt.Events[0].Position, state: events.PayloadPruned}, err)
+		done(housework{position: receipt.Events[1].Position, state: events.PayloadErased}, j.Erase(ctx, name))
+	}
+}
+
+// houseStands checks that what was done is not undone.
+func (r *crashRun) houseStands(j *journal.Journal, s *shot, bad func(*atomic.Int64, string, ...any)) {
+	for _, w := range s.kept {
+		if w.backup != "" {
+			b, err := journal.VerifyBackup(r.t.Context(), w.backup, r.options(s.disk), nil, nil)
+			if err != nil || !b.OK {
+				bad(&r.other, "%s: %+v, %v", w.backup, b, err)
+			}
+			continue
+		}
+		if e, err := j.At(r.t.Context(), w.position); err != nil || e.PayloadState != w.state {
+			bad(&r.other, "position %d was %v and reads as %v (%v)", w.position, w.state, e.PayloadState, err)
+		}
 	}
 }
 
@@ -213,6 +271,9 @@ func (r *crashRun) run() {
 					}
 				}
 			})
+		}
+		if r.house {
+			writers.Go(func() { r.keepHouse(ctx, j, half) })
 		}
 		writers.Wait()
 		r.j.Store(nil)
@@ -308,6 +369,7 @@ func (r *crashRun) check(s shot) {
 			next = append(next, &ps[whole])
 		}
 	}
+	r.houseStands(j, &s, bad)
 	if !underRace || points%8 == 0 {
 		report, err := j.Verify(ctx, nil)
 		if err != nil || !report.OK {
@@ -359,23 +421,36 @@ func (r *crashRun) operational(j *journal.Journal, ps []planned, whole int, bad 
 }
 
 func TestPowerCut(t *testing.T) {
+	points := int64(0)
 	for _, tt := range []struct {
 		name            string
 		writers, writes int
+		house           bool
 	}{
-		{"one writer", 1, 100},
-		{"eight writers", 8, 12},
+		{"one writer", 1, 100, false},
+		{"eight writers", 8, 12, false},
+		{"pruning, erasing and backing up", 2, 16, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := &crashRun{t: t, disk: disktest.New(), stride: 1, percents: []int{0, 50, 100}}
-			if underRace {
+			r := &crashRun{t: t, disk: disktest.New(), stride: 1, percents: []int{0, 50, 100}, house: tt.house}
+			switch {
+			case underRace:
 				r.stride = 12
+			case allFaults():
+				r.percents = []int{0, 30, 70, 100}
+			case tt.house:
+				r.stride, r.percents = 4, []int{30}
 			}
 			for w := range tt.writers {
 				r.writers = append(r.writers, plan(2, w, tt.writes))
 			}
 			r.run()
-			for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync, disktest.Create, disktest.Reuse, disktest.Remove} {
+			points += r.points.Load()
+			kinds := []disktest.Kind{disktest.Write, disktest.Sync, disktest.Create, disktest.Reuse, disktest.Remove}
+			if tt.house {
+				kinds = []disktest.Kind{disktest.Write, disktest.Sync, disktest.Create, disktest.Link, disktest.Rename, disktest.Remove}
+			}
+			for _, kind := range kinds {
 				if _, ok := r.kinds.Load(kind); !ok {
 					t.Errorf("the run never came to a %s: it is too small to show anything", kind)
 				}
@@ -384,6 +459,10 @@ func TestPowerCut(t *testing.T) {
 				t.Error("nothing was acknowledged or observed before a power cut")
 			}
 		})
+	}
+	t.Logf("%d power cuts in all", points)
+	if allFaults() && !underRace && points < 10_000 {
+		t.Error("that is fewer than ten thousand")
 	}
 }
 

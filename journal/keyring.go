@@ -128,10 +128,7 @@ func keyLine(subject string, secret [32]byte) string {
 func (k *keyring) write(file int, lines []string) error {
 	text := strings.Join(append([]string{keysHeader}, lines...), "\n")
 	path := k.fs.PathJoin(k.dir, keyFileName(file))
-	if err := k.fs.MkdirAll(k.dir, 0o700); err != nil {
-		return err
-	}
-	if err := syncDir(k.fs, parentDir(k.fs, k.dir)); err != nil {
+	if err := (&store{dir: k.dir, fs: k.fs}).makeDir(); err != nil {
 		return err
 	}
 	if err := replaceText(k.fs, path, text+"\ncheck "+checkText(text)+"\n"); err != nil {

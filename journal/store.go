@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -259,7 +260,7 @@ func (s *store) checkFormat() error {
 func (s *store) take() error {
 	l, err := s.fs.Lock(s.fs.PathJoin(s.dir, lockName))
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || brokenDisk(err) {
 			return s.denied("write to", err)
 		}
 		who := "by another process"
@@ -270,6 +271,16 @@ func (s *store) take() error {
 	}
 	s.locks = append(s.locks, l)
 	return nil
+}
+
+// brokenDisk tells what a lock that somebody holds does not say.
+func brokenDisk(err error) bool {
+	for _, broken := range []error{syscall.EIO, syscall.ENOSPC, syscall.EROFS, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, broken) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *store) writeFormat() error {

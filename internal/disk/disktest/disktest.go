@@ -153,6 +153,14 @@ func (d *Disk) Fail(nth int, stays bool, err error, match func(Op) bool) *Fault 
 	return f
 }
 
+// Lose is Fail of which nobody is told: the changes succeed and are not made, as
+// below a layer that keeps failures to itself.
+func (d *Disk) Lose(nth int, stays bool, match func(Op) bool) *Fault {
+	return d.Fail(nth, stays, errLost, match)
+}
+
+var errLost = errors.New("lost")
+
 // Fired is closed when the fault has made its first change fail.
 func (f *Fault) Fired() <-chan struct{} { return f.fired }
 
@@ -198,6 +206,9 @@ func (d *Disk) change(kind Kind, path string, f func() error) error {
 	}
 	skip := d.lying && kind == Sync
 	d.mu.Unlock()
+	if errors.Is(err, errLost) {
+		return nil
+	}
 	if err != nil || skip {
 		return err
 	}
@@ -274,7 +285,11 @@ type file struct {
 }
 
 func (f file) Write(p []byte) (n int, err error) {
-	err = f.d.change(Write, f.name, func() error { n, err = f.File.Write(p); return err })
+	done := false
+	err = f.d.change(Write, f.name, func() error { done = true; n, err = f.File.Write(p); return err })
+	if err == nil && !done {
+		n = len(p) // lost
+	}
 	return n, err
 }
 

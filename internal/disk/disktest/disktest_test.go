@@ -135,3 +135,19 @@ func TestFault(t *testing.T) {
 		t.Errorf("%q on disk, want what succeeded", got)
 	}
 }
+
+func TestLose(t *testing.T) {
+	d := disktest.New()
+	f, err := d.Volume().FS.Create("/a", vfs.WriteCategoryUnspecified)
+	do(t, err)
+	lost := d.Lose(2, false, func(op disktest.Op) bool { return op.Is(disktest.Write, "a") })
+	for _, text := range []string{"one ", "two ", "three"} {
+		if n, err := f.Write([]byte(text)); n != len(text) || err != nil {
+			t.Errorf("write %q: %d, %v", text, n, err)
+		}
+	}
+	<-lost.Fired()
+	if got := read(t, d, "/a"); got != "one three" {
+		t.Errorf("%q on disk, want all but the second", got)
+	}
+}

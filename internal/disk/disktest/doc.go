@@ -8,7 +8,8 @@
 //   - A power cut keeps what was synced and loses the rest, or keeps the part
 //     of it that was asked for (TestPowerCut).
 //   - A fault fails the operation that it names and, from then on, either
-//     nothing else or everything of its kind (TestFault).
+//     nothing else or everything of its kind (TestFault); one that is lost
+//     succeeds and is not made (TestLose).
 //
 // # What it does not do
 //
