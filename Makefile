@@ -19,7 +19,7 @@ LINTFLAGS := GOFLAGS="$$($(GO) env GOFLAGS) -buildvcs=false"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz torture build cross test-core test-memory test-persist test-cluster test-deploy test-legacy api golden
+.PHONY: help demo test lint fmt bench fuzz faults torture build cross test-core test-memory test-persist test-cluster test-deploy test-legacy api golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +27,18 @@ help: ## list the targets
 demo: ## run the demonstration, in memory
 	$(GO) run ./cmd/toka-node demo
 
-test: lint ## lint, vet, then all tests, with the race detector where it works
+test: lint ## lint, vet, then all tests, with the race detector where it works, then the faults
 	$(GO) vet ./...
 	@test -n "$(RACE)" || echo "make test: no C compiler (Debian: apt-get install gcc libc6-dev): testing WITHOUT the race detector"
 	$(GO) test $(RACE) -shuffle=on -timeout 40m ./...
+	@$(MAKE) --no-print-directory faults
+
+# Under the race detector each crash point takes some twenty times as long, so the
+# tests above try a part of them and these all, without it.
+FAULTS := PowerCut|Kill|StorageFailure|EveryChange|FullDisk|BitFlips|TruncatedLog|DamagedIndex|OlderCopies|ClockJumps|ErasedSubjects|BackupsUnderLoad|Model$$|ModelFinds
+faults: ## power cuts, kills, full disks, damage, old copies: all that a change has to pass, with the counts
+	@out=$$(TOKA_FAULTS=1 $(GO) test -count=1 -v -timeout 30m -run '$(FAULTS)' ./journal -rapid.checks=10000 2>&1); \
+	status=$$?; echo "$$out" | grep -v '^ *=== \|^ *--- PASS'; exit $$status
 
 lint: ## run golangci-lint (the first run builds it, for a minute or two)
 	$(LINTFLAGS) $(LINT) run ./...

@@ -99,6 +99,57 @@ func start(t *testing.T, what string) *process {
 	return &process{cmd: cmd, in: in, out: bufio.NewScanner(out)}
 }
 
+// untilKilled runs a child that appends and says what was acknowledged, and
+// kills it when it has said enough.
+func untilKilled(t *testing.T, level journal.Level, dir string, acked map[uint64]events.Digest, want int) {
+	t.Helper()
+	p := start(t, fmt.Sprintf("append %v %s", level, dir))
+	killed := false
+	for p.out.Scan() {
+		var position uint64
+		var text string
+		if _, err := fmt.Sscanf(p.out.Text(), "%d %s", &position, &text); err != nil || len(text) != 64 {
+			continue // cut off by the kill: not acknowledged
+		}
+		digest, err := events.ParseDigest(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acked[position] = digest
+		if len(acked) >= want && !killed {
+			killed = true
+			if err := p.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = p.cmd.Wait()
+	if !killed {
+		t.Fatal("the child ended by itself")
+	}
+}
+
+// A child that acknowledges from memory loses what it said: so the test can see
+// it.
+func TestKillFindsAnAcknowledgementFromMemory(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGKILL")
+	}
+	dir := t.TempDir() + "/journal"
+	acked := map[uint64]events.Digest{}
+	untilKilled(t, journal.LevelMemory, dir, acked, 200)
+	j := open(t, dir, journal.Options{})
+	lost := 0
+	for position, want := range acked {
+		if e, err := j.At(t.Context(), position); err != nil || e.Digest != want {
+			lost++
+		}
+	}
+	if lost == 0 {
+		t.Errorf("%d events were acknowledged from memory, and none was lost", len(acked))
+	}
+}
+
 func TestKill(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGKILL")
@@ -106,36 +157,16 @@ func TestKill(t *testing.T) {
 	for _, level := range []journal.Level{journal.LevelOS, journal.LevelFsync} {
 		t.Run(level.String(), func(t *testing.T) {
 			rounds := 5
-			if testing.Short() || underRace {
+			switch {
+			case testing.Short() || underRace:
 				rounds = 2
+			case allFaults():
+				rounds = 25
 			}
 			dir := t.TempDir() + "/journal"
 			acked := map[uint64]events.Digest{}
 			for round := range rounds {
-				p := start(t, fmt.Sprintf("append %v %s", level, dir))
-				killed, want := false, len(acked)+200+97*round
-				for p.out.Scan() {
-					var position uint64
-					var text string
-					if _, err := fmt.Sscanf(p.out.Text(), "%d %s", &position, &text); err != nil || len(text) != 64 {
-						continue // cut off by the kill: not acknowledged
-					}
-					digest, err := events.ParseDigest(text)
-					if err != nil {
-						t.Fatal(err)
-					}
-					acked[position] = digest
-					if len(acked) >= want && !killed {
-						killed = true
-						if err := p.cmd.Process.Kill(); err != nil {
-							t.Fatal(err)
-						}
-					}
-				}
-				_ = p.cmd.Wait()
-				if !killed {
-					t.Fatal("the child ended by itself")
-				}
+				untilKilled(t, level, dir, acked, len(acked)+200+97*(round%10))
 				j := open(t, dir, journal.Options{Level: level})
 				for position, want := range acked {
 					if e, err := j.At(t.Context(), position); err != nil || e.Digest != want {

@@ -24,7 +24,10 @@ import (
 // few seconds: TOKA_DAMAGE=10 go test -run 'BitFlips|TruncatedLog'.
 func thorough(t testing.TB) int {
 	text := os.Getenv("TOKA_DAMAGE")
-	if text == "" {
+	switch {
+	case text == "" && allFaults() && !underRace:
+		return 6
+	case text == "":
 		return 1
 	}
 	n, err := strconv.Atoi(text)

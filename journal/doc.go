@@ -50,6 +50,9 @@
 //     opens: an index that cannot be opened or read is built anew at once, and
 //     damage that is met later is named and gone at the next start
 //     (TestADamagedIndexIsBuiltAnew, TestADamagedPageEndsNothing).
+//   - Verify names what is wrong with an index: of ids, digests, payloads,
+//     streams and outside ids, of links, summaries and the tree
+//     (TestVerifyFindsDamage and those named beside the indexes).
 //   - A link is found from both of its ends, the newest ones included
 //     (TestLinks, TestLinksWhileTheyMove); a damaged byte of the index of
 //     links is named by Verify (TestVerifyFindsDamagedLinks).

@@ -2,7 +2,10 @@ package journal_test
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -16,7 +19,11 @@ import (
 type model struct {
 	events      []events.Event
 	checkpoints map[string]journal.Checkpoint
+	wrong       bool // it looks at the version before the id
 }
+
+// modelBugEnv makes the model differ from the journal, as a bug would.
+const modelBugEnv = "JOURNAL_TEST_MODEL_BUG"
 
 func (m *model) byID(id events.ID) (events.Event, bool) {
 	for _, e := range m.events {
@@ -36,6 +43,17 @@ func (m *model) version(stream string) (n uint64) {
 	return n
 }
 
+// fits reports whether the streams are where the writer expects them.
+func (m *model) fits(w journal.Write) bool {
+	for stream, want := range w.Expect {
+		n := m.version(stream)
+		if want != journal.Any() && want != journal.Version(n) && (want != journal.NoStream() || n > 0) && (want != journal.StreamExists() || n == 0) {
+			return false
+		}
+	}
+	return true
+}
+
 // append decides on a write as a journal should: parents, then ids, then
 // versions.
 func (m *model) append(w journal.Write) (out []events.Event, duplicate bool, err error) {
@@ -45,6 +63,9 @@ func (m *model) append(w journal.Write) (out []events.Event, duplicate bool, err
 				return nil, false, events.ErrInvalid
 			}
 		}
+	}
+	if m.wrong && !m.fits(w) {
+		return nil, false, journal.ErrWrongVersion
 	}
 	known := 0
 	for i, d := range w.Events {
@@ -84,11 +105,8 @@ func (m *model) append(w journal.Write) (out []events.Event, duplicate bool, err
 	if known > 0 {
 		return out, true, nil
 	}
-	for stream, want := range w.Expect {
-		n := m.version(stream)
-		if want != journal.Any() && want != journal.Version(n) && (want != journal.NoStream() || n > 0) && (want != journal.StreamExists() || n == 0) {
-			return nil, false, journal.ErrWrongVersion
-		}
+	if !m.fits(w) {
+		return nil, false, journal.ErrWrongVersion
 	}
 	for i := range out {
 		out[i].Position = uint64(len(m.events)) + 1
@@ -99,6 +117,16 @@ func (m *model) append(w journal.Write) (out []events.Event, duplicate bool, err
 		m.checkpoints[c.Name] = c
 	}
 	return out, false, nil
+}
+
+// A model that differs in the order of two checks is found out: so the test can
+// see a journal that does.
+func TestModelFindsABug(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestModel$", "-rapid.shrinktime=0s", "-rapid.nofailfile", "-rapid.checks=1000")
+	cmd.Env = append(os.Environ(), modelBugEnv+"=1")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "append: ") {
+		t.Errorf("not found out: %v\n%s", err, out)
+	}
 }
 
 // Whatever is appended, read, looked up and opened again in whatever order,
@@ -113,7 +141,7 @@ func TestModel(t *testing.T) {
 			rt.Fatal(err)
 		}
 		defer func() { _ = j.Close() }()
-		m := &model{checkpoints: map[string]journal.Checkpoint{}}
+		m := &model{checkpoints: map[string]journal.Checkpoint{}, wrong: os.Getenv(modelBugEnv) != ""}
 		ctx := t.Context()
 
 		stream := rapid.SampledFrom([]string{"a", "a/1", "ab", "b", "ü"})
