@@ -103,7 +103,11 @@ type OutcomeError struct {
 }
 
 func (e *OutcomeError) Error() string {
-	return fmt.Sprintf("%v for events %v: %v; retry the same write with these ids", ErrOutcomeUnknown, e.IDs, e.Cause)
+	ids, more := e.IDs, ""
+	if len(ids) > 8 {
+		ids, more = ids[:8], fmt.Sprintf(" and %d more", len(ids)-8)
+	}
+	return fmt.Sprintf("%v for events %v%s: %v; retry the same write with these ids", ErrOutcomeUnknown, ids, more, e.Cause)
 }
 
 // Unwrap returns ErrOutcomeUnknown and the cause.
