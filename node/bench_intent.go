@@ -38,7 +38,8 @@ strategy's ARI over its. The rows named leader-swept are a leader with the
 threshold that is the best by the labels.
 
 Then the speed of a search for the nearest centroid is measured, beside gonum's
-blas32 in the same run.`,
+blas32 in the same run, and how fast a journal in a temporary directory beside the
+current one's files takes events with vectors while it has a thousand intents.`,
 		Example: lines(
 			"toka-node bench intent --data ./sets",
 			"toka-node bench intent --data ./sets --strategy two-phase --orders 3 -o json"),
@@ -66,7 +67,7 @@ blas32 in the same run.`,
 	c.Flags().StringSliceVar(&o.only, "strategy", nil, "only these strategies")
 	c.Flags().StringSliceVar(&o.sets, "set", nil, "only these sets")
 	c.Flags().StringVar(&o.vectors, "vectors", "", "only these vectors: file or builtin")
-	c.Flags().BoolVar(&o.noSpeed, "no-speed", false, "leave out the speed of searches")
+	c.Flags().BoolVar(&o.noSpeed, "no-speed", false, "leave out the speed of searches and of a journal")
 	return a.withOutput(c)
 }
 
@@ -192,7 +193,10 @@ func (a *app) benchIntent(ctx context.Context, o *intentBench) error {
 	if err := table.Flush(); err != nil || o.noSpeed {
 		return err
 	}
-	return a.benchNearest(ctx)
+	if err := a.benchNearest(ctx); err != nil {
+		return err
+	}
+	return a.benchJournal(ctx)
 }
 
 // measure runs the strategies over one set.

@@ -126,3 +126,21 @@ func TestBenchIntentRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestBenchJournalWithIntents(t *testing.T) {
+	for _, strategy := range []string{"two-phase", "leader"} {
+		row, err := node.BenchJournal(t.Context(), t.TempDir(), strategy, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range []string{"events_per_s", "assigned_per_s", "cpu_us", "replay_per_s", "events"} {
+			if x, ok := row[field].(float64); !ok || x <= 0 {
+				t.Errorf("%s: %s is %v", strategy, field, row[field])
+			}
+		}
+		// How many two-phase has depends on where the moment ended.
+		if n, ok := row["intents"].(float64); !ok || n < 1 || n > 64 || strategy == "leader" && n != 64 {
+			t.Errorf("%s: %v intents of 64 topics that are far from each other", strategy, row["intents"])
+		}
+	}
+}

@@ -2,7 +2,10 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,4 +47,19 @@ func EventBar(w io.Writer, events uint64) {
 	progress(events/2, events)
 	progress(events, events)
 	end()
+}
+
+// BenchJournal measures a journal with so many topics for a moment, and returns the
+// fields that bench intent prints.
+func BenchJournal(ctx context.Context, dir, strategy string, topics int) (fields map[string]any, err error) {
+	i := slices.IndexFunc(benchStrategies, func(s benchStrategy) bool { return s.name == strategy })
+	row, err := measureJournal(ctx, dir, benchStrategies[i], topics, 50*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(row)
+	if err != nil {
+		return nil, err
+	}
+	return fields, json.Unmarshal(b, &fields)
 }

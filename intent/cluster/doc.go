@@ -37,7 +37,8 @@
 //     that it lists, with the members it counts, after every arrival
 //     (TestChangesTellAll). Merging never chains all into one
 //     (TestMergeNeverChains); a new topic is an intent of its own within five
-//     events (TestDriftIsSeen); what is stale retires, by arrivals
+//     events (TestDriftIsSeen), and topics that come in turn are told apart once
+//     each has come often enough (TestManyTopicsInTurn); what is stale retires, by arrivals
 //     (TestStaleIntentsRetire); the budget holds (TestBudgetHolds).
 //   - Explaining changes nothing (TestLayersExplain).
 //   - The nearest centroid is found exactly and the threshold is compared

@@ -224,9 +224,10 @@ func (l *layers) maintain(position uint64) {
 	}
 	// Intents are as good as the last regrouping: it comes when an eighth of the
 	// parts are new, and of arrivals a sixteenth, so that what it costs stays a
-	// part of what they cost; or when arrivals have doubled.
+	// part of what they cost; or when arrivals have doubled, since what a few
+	// members left open many may tell, even if no part is new.
 	since := l.arrivals - l.regrouped
-	if l.founded >= uint64(max(8, len(l.parts)/8)) && since >= l.arrivals/16 || l.founded > 0 && since >= l.regrouped && len(l.parts) > 8 {
+	if l.founded >= uint64(max(8, len(l.parts)/8)) && since >= l.arrivals/16 || since >= l.regrouped && len(l.parts) > 8 {
 		l.renew(position)
 	}
 }

@@ -229,6 +229,39 @@ func TestDriftIsSeen(t *testing.T) {
 }
 
 // What does not come any more fades, by arrivals and by no clock.
+// Topics that come in turn: after the first round each is a single event, which says
+// little of which belong together. What comes later says it, though every part that
+// there will be is there by then.
+func TestManyTopicsInTurn(t *testing.T) {
+	const topics = 40
+	for name, make := range layered {
+		ts := newTopics(6, 768, topics)
+		s := make(768)
+		var aliases intent.Aliases
+		of := map[int]events.ID{}
+		for i := range 16 * topics {
+			a := s.Assign(arrival(i+1, ts.next(i%topics, 0.25)))
+			for _, c := range s.(intent.Changer).Changes() {
+				aliases.Apply(c)
+			}
+			if i >= 15*topics {
+				of[i%topics] = a.Of()
+			}
+		}
+		all := map[events.ID]bool{}
+		for _, id := range of {
+			all[aliases.Resolve(id)] = true
+		}
+		want := topics
+		if name == "budgeted" {
+			want = min(want, s.Count())
+		}
+		if len(all) != want {
+			t.Errorf("%s: %d topics that are far from each other are in %d intents", name, topics, len(all))
+		}
+	}
+}
+
 func TestStaleIntentsRetire(t *testing.T) {
 	ts := newTopics(3, 16, 3)
 	s := cluster.NewTwoPhase(cluster.Layered{Dimension: 16, Parts: 64})

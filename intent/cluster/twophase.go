@@ -44,7 +44,7 @@ func (o Layered) checked(who string) Layered {
 // are follows from the data.
 func NewTwoPhase(o Layered) intent.Strategy {
 	o = o.checked("NewTwoPhase")
-	return newLayers(fmt.Sprintf("two-phase/2 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, bySilhouette)
+	return newLayers(fmt.Sprintf("two-phase/3 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, bySilhouette)
 }
 
 // NewBudgeted is NewTwoPhase with at most so many intents, 2 to 4,096, at any
@@ -57,7 +57,7 @@ func NewBudgeted(intents int, o Layered) intent.Strategy {
 		o.Parts = min(8192, max(64, 4*intents))
 	}
 	o = o.checked("NewBudgeted")
-	return newLayers(fmt.Sprintf("budgeted/2 dim=%d parts=%d intents=%d", o.Dimension, o.Parts, intents), o, o.Parts, intents, bySilhouette)
+	return newLayers(fmt.Sprintf("budgeted/3 dim=%d parts=%d intents=%d", o.Dimension, o.Parts, intents), o, o.Parts, intents, bySilhouette)
 }
 
 // NewStrict returns the strategy for who wants to be sure: two events share an
@@ -68,14 +68,14 @@ func NewStrict(o Layered) intent.Strategy {
 		o.Parts = 2 * defaultParts // what is sure is small
 	}
 	o = o.checked("NewStrict")
-	return newLayers(fmt.Sprintf("strict/2 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, strictly)
+	return newLayers(fmt.Sprintf("strict/3 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, strictly)
 }
 
 // NewCalibrated returns a leader strategy that finds its threshold online,
 // without labels.
 func NewCalibrated(o Layered) intent.Strategy {
 	o = o.checked("NewCalibrated")
-	return newLayers(fmt.Sprintf("calibrated/2 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, byLeader)
+	return newLayers(fmt.Sprintf("calibrated/3 dim=%d parts=%d", o.Dimension, o.Parts), o, o.Parts, 0, byLeader)
 }
 
 // bySilhouette cuts the hierarchy of smoothed parts where the silhouette is the
