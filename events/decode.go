@@ -101,6 +101,11 @@ func (r *reader) uint64(field string) uint64 {
 
 // uvarint reads the shortest form only.
 func (r *reader) uvarint(field string, most uint64) uint64 {
+	if len(r.b) > 0 && r.b[0] < 0x80 && uint64(r.b[0]) <= most { // nearly always
+		v := r.b[0]
+		r.b = r.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || (n > 1 && r.b[n-1] == 0) {
 		r.fail("%s: not a shortest-form varint", field)

@@ -113,8 +113,9 @@ func missing(position uint64) error {
 type reader struct {
 	j      *Journal
 	q      *Query
-	stream string  // the only one, if not empty
-	want   *wanted // nil if nothing can be skipped
+	stream string         // the only one, if not empty
+	want   *wanted        // nil if nothing can be skipped
+	chunks []events.Event // the last chunk's memory
 
 	vector intent.Vector // buffer
 	norm   int64         // squared length of q.Like
@@ -154,29 +155,37 @@ func size(e *events.Event) int { return len(e.Payload) + 512 }
 
 // scan reads one chunk of the log.
 func (r *reader) scan(s stretch) (chunk []events.Event, rest stretch, err error) {
-	rest = s
+	rest, chunk = s, r.buffer()
 	seen, bytes := 0, 0
-	err = r.j.eachRecordIn(s, r.q.Backwards, func(e events.Event, payloadAt uint64) error {
+	err = r.j.eachValueIn(s, r.q.Backwards, func(position uint64, value []byte) error {
 		want := rest.first
 		if r.q.Backwards {
 			want = rest.last
 		}
-		if e.Position != want {
+		if position != want {
 			return missing(want)
 		}
-		if r.q.matches(&e) {
-			if err := r.j.join(&e, payloadAt); err != nil {
-				return err
-			}
-			chunk = append(chunk, e)
-			bytes += size(&e)
+		n := len(chunk)
+		chunk = append(chunk, events.Event{}) // decoded in its place: an event is large
+		e, payloadAt, err := &chunk[n], uint64(0), error(nil)
+		if *e, payloadAt, err = events.DecodeRecord(position, value); err != nil {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		} else if !r.q.matches(e) {
+			chunk = chunk[:n]
+		} else if err = r.j.join(e, payloadAt); err == nil {
+			bytes += size(e)
 		}
-		rest = r.q.past(rest, e.Position)
+		if err != nil {
+			chunk = chunk[:n]
+			return err
+		}
+		rest = r.q.past(rest, position)
 		if seen++; len(chunk) >= chunkEvents || bytes >= chunkBytes || seen >= 64*chunkEvents {
 			return errFull
 		}
 		return nil
 	})
+	r.chunks = chunk
 	if errors.Is(err, errFull) {
 		return chunk, rest, nil
 	}
@@ -184,6 +193,12 @@ func (r *reader) scan(s stretch) (chunk []events.Event, rest stretch, err error)
 		err = missing(rest.first)
 	}
 	return chunk, rest, err
+}
+
+// buffer returns the memory of the last chunk, all of which was handed on.
+func (r *reader) buffer() []events.Event {
+	clear(r.chunks)
+	return r.chunks[:0]
 }
 
 // load reads the events at positions, in q's direction, until it has enough.
@@ -352,15 +367,23 @@ func (j *Journal) eachRecord(first, last uint64, f func(e events.Event, payloadA
 
 // eachRecordIn is eachRecord in either direction.
 func (j *Journal) eachRecordIn(s stretch, backwards bool, f func(e events.Event, payloadAt uint64) error) error {
-	if s.empty() {
-		return nil
-	}
-	return walk(j.store.log, positionKey(logRecord, s.first), positionKey(logRecord, s.last+1), backwards, func(key, value []byte) error {
-		e, payloadAt, err := events.DecodeRecord(tail8(key), value)
+	return j.eachValueIn(s, backwards, func(position uint64, value []byte) error {
+		e, payloadAt, err := events.DecodeRecord(position, value)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		return f(e, payloadAt)
+	})
+}
+
+// eachValueIn is eachRecordIn without decoding. value is f's only during the
+// call.
+func (j *Journal) eachValueIn(s stretch, backwards bool, f func(position uint64, value []byte) error) error {
+	if s.empty() {
+		return nil
+	}
+	return walk(j.store.log, positionKey(logRecord, s.first), positionKey(logRecord, s.last+1), backwards, func(key, value []byte) error {
+		return f(tail8(key), value)
 	})
 }
 

@@ -57,7 +57,13 @@ const (
 type pair struct{ hash, position uint64 }
 
 func comparePairs(a, b pair) int {
-	return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.position, b.position))
+	if a.hash != b.hash { // nearly always
+		if a.hash < b.hash {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(a.position, b.position)
 }
 
 // run covers the events from first to last. It does not change, save that its
