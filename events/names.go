@@ -130,6 +130,9 @@ func (d *Draft) CheckOutside() error {
 }
 
 func checkExtensions(ext map[string]string) error {
+	if len(ext) == 0 {
+		return nil
+	}
 	n := 0
 	for k, v := range ext {
 		n += len(k) + len(v)

@@ -115,7 +115,7 @@ type reader struct {
 	q      *Query
 	stream string         // the only one, if not empty
 	want   *wanted        // nil if nothing can be skipped
-	chunks []events.Event // the last chunk's memory
+	chunks []events.Event // memory of the last chunk, all of which was handed on
 
 	vector intent.Vector // buffer
 	norm   int64         // squared length of q.Like
@@ -155,7 +155,7 @@ func size(e *events.Event) int { return len(e.Payload) + 512 }
 
 // scan reads one chunk of the log.
 func (r *reader) scan(s stretch) (chunk []events.Event, rest stretch, err error) {
-	rest, chunk = s, r.buffer()
+	rest, chunk = s, r.chunks[:0]
 	seen, bytes := 0, 0
 	err = r.j.eachValueIn(s, r.q.Backwards, func(position uint64, value []byte) error {
 		want := rest.first
@@ -193,12 +193,6 @@ func (r *reader) scan(s stretch) (chunk []events.Event, rest stretch, err error)
 		err = missing(rest.first)
 	}
 	return chunk, rest, err
-}
-
-// buffer returns the memory of the last chunk, all of which was handed on.
-func (r *reader) buffer() []events.Event {
-	clear(r.chunks)
-	return r.chunks[:0]
 }
 
 // load reads the events at positions, in q's direction, until it has enough.
