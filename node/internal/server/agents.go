@@ -36,7 +36,7 @@ type commandInput struct {
 		Kind        string          `json:"kind" doc:"Of the command" maxLength:"256" example:"order.place"`
 		Version     uint32          `json:"schema_version,omitempty" doc:"Of the command; 1 if left out"`
 		Data        json.RawMessage `json:"data,omitempty" doc:"The command, as its codec reads it"`
-		ID          string          `json:"id,omitempty" doc:"Sent again with the same id (a UUID), it returns its first outcome" maxLength:"36"`
+		ID          string          `json:"id,omitempty" doc:"Sent again with the same id (a UUID), it returns its first outcome" maxLength:"36" format:"uuid"`
 		Correlation string          `json:"correlation,omitempty" maxLength:"256"`
 		Causes      []string        `json:"causes,omitempty" doc:"Ids of events that led to it" maxItems:"64"`
 	}

@@ -31,8 +31,8 @@ type deepInput struct {
 }
 
 type pairInput struct {
-	A string `query:"a" doc:"An event, named as in /v1/events/{id}" required:"true" maxLength:"256"`
-	B string `query:"b" doc:"Another one" required:"true" maxLength:"256"`
+	A string `query:"a" doc:"An event, named as in /v1/events/{id}" required:"true" minLength:"1" maxLength:"256"`
+	B string `query:"b" doc:"Another one" required:"true" minLength:"1" maxLength:"256"`
 	Found
 }
 

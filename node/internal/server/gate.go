@@ -78,6 +78,9 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 		if refused == nil {
 			refused = s.limits.admit(r, p)
 		}
+		if refused == nil {
+			refused = repeated(r)
+		}
 		if refused != nil {
 			if refused.Status == http.StatusUnauthorized {
 				h.Set("WWW-Authenticate", `Bearer realm="toka"`)
@@ -87,6 +90,20 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 		}
 		handler.ServeHTTP(w, withPrincipal(r, p))
 	}))
+}
+
+// repeated refuses a parameter that stands there twice and is no list: one of
+// the two would be passed over.
+func repeated(r *http.Request) *Problem {
+	if !strings.Contains(r.URL.RawQuery, "&") {
+		return nil
+	}
+	for name, values := range r.URL.Query() {
+		if len(values) > 1 && name != "kind" && name != "position" {
+			return problem(http.StatusUnprocessableEntity, "invalid", "query."+clip(name)+" stands there twice")
+		}
+	}
+	return nil
 }
 
 // route returns what answers r and the scope that it needs; it is not ok if

@@ -17,7 +17,7 @@ type statsOutput struct {
 		journal.Stats
 		Cursor  string `json:"cursor" doc:"Of the last durable event"`
 		Agents  int    `json:"agents"`
-		Streams int64  `json:"readers" doc:"Who follow now"`
+		Readers int64  `json:"readers" doc:"Who follow now"`
 		Version string `json:"version"`
 	}
 }
@@ -45,7 +45,7 @@ func (s *Server) healthRoutes() {
 		out.Body.Stats = n.Journal.Stats()
 		out.Body.Cursor = journal.Cursor{Epoch: out.Body.Epoch, Position: out.Body.Position}.String()
 		out.Body.Agents = len(n.System.Agents())
-		out.Body.Streams, out.Body.Version = s.counters.streams.Load(), s.opts.Version
+		out.Body.Readers, out.Body.Version = s.counters.streams.Load(), s.opts.Version
 		return &out, nil
 	})
 }

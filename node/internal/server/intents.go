@@ -68,7 +68,7 @@ type intentsOutput struct {
 }
 
 type intentInput struct {
-	Intent string `path:"intent" doc:"An id, also of a part or of what was merged" maxLength:"36"`
+	Intent string `path:"intent" doc:"An id, also of a part or of what was merged" maxLength:"36" format:"uuid"`
 }
 
 type intentOutput struct {
@@ -86,9 +86,9 @@ type whyInput struct {
 type whyOutput struct{ Body IntentReason }
 
 type mergeInput struct {
-	Intent string `path:"intent" maxLength:"36"`
+	Intent string `path:"intent" maxLength:"36" format:"uuid"`
 	Body   struct {
-		Into string `json:"into" doc:"The intent that it becomes a part of" maxLength:"36"`
+		Into string `json:"into" doc:"The intent that it becomes a part of" maxLength:"36" format:"uuid"`
 	}
 }
 

@@ -151,6 +151,22 @@ func TestTokenPatterns(t *testing.T) {
 	}
 }
 
+// TestRepeatedParameters refuses what could be read in two ways.
+func TestRepeatedParameters(t *testing.T) {
+	r := start(t, server.Options{})
+	r.post(cloud("a", "1", "x.one", ""))
+	r.do("GET", "/v1/events?stream=a&stream=b", "").refusal(t, 422, "invalid")
+	r.do("GET", "/v1/events/stream?after=0&limit=1&after=1", "").refusal(t, 422, "invalid")
+	if got := r.list("?kind=x.*&kind=y.*").ids(); got != "1" {
+		t.Errorf("two kinds: %q", got)
+	}
+	var stats map[string]any
+	r.do("GET", "/v1/stats", "").decode(t, &stats)
+	if stats["streams"] != 1.0 || stats["readers"] != 0.0 {
+		t.Errorf("%v", stats)
+	}
+}
+
 func TestRate(t *testing.T) {
 	r := start(t, server.Options{RatePerToken: 5})
 	var refused int

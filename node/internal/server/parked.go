@@ -23,13 +23,13 @@ type parkedListOutput struct {
 }
 
 type parkedInput struct {
-	ID string `path:"id" doc:"Of the toka.agent.parked event" maxLength:"36"`
+	ID string `path:"id" doc:"Of the toka.agent.parked event" maxLength:"36" format:"uuid"`
 }
 
 type parkedOutput struct{ Body actors.Parked }
 
 type retryInput struct {
-	ID   string `path:"id" doc:"Of the toka.agent.parked event" maxLength:"36"`
+	ID   string `path:"id" doc:"Of the toka.agent.parked event" maxLength:"36" format:"uuid"`
 	Body *struct {
 		Result json.RawMessage `json:"result,omitempty" doc:"Where an effect is in doubt: what it returned"`
 		Failed string          `json:"failed,omitempty" doc:"Where an effect is in doubt: why it failed" maxLength:"4096"`
