@@ -19,7 +19,7 @@ LINTFLAGS := GOFLAGS="$$($(GO) env GOFLAGS) -buildvcs=false"
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz faults torture build cross test-core test-memory test-persist test-cluster test-deploy test-legacy api golden
+.PHONY: clients tidy help demo test lint fmt bench fuzz faults torture build cross test-core test-memory test-persist test-cluster test-deploy test-legacy api golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,7 @@ test: lint ## lint, vet, then all tests, with the race detector where it works, 
 	$(GO) vet ./...
 	@test -n "$(RACE)" || echo "make test: no C compiler (Debian: apt-get install gcc libc6-dev): testing WITHOUT the race detector"
 	$(GO) test $(RACE) -shuffle=on -timeout 40m ./...
+	cd internal/clients && $(GO) vet ./... && $(GO) test $(RACE) -shuffle=on ./...
 	@$(MAKE) --no-print-directory faults
 
 # Under the race detector each crash point takes some twenty times as long, so the
@@ -39,6 +40,17 @@ FAULTS := PowerCut|Kill|StorageFailure|EveryChange|FullDisk|BitFlips|TruncatedLo
 faults: ## power cuts, kills, full disks, damage, old copies: all that a change has to pass, with the counts
 	@out=$$(TOKA_FAULTS=1 $(GO) test -count=1 -v -timeout 30m -run '$(FAULTS)' ./journal -rapid.checks=10000 2>&1); \
 	status=$$?; echo "$$out" | grep -v '^ *=== \|^ *--- PASS'; exit $$status
+
+tidy: ## tidy the requirements of the modules; those of the clients follow the others
+	$(GO) mod tidy
+	cd internal/clients && $(GO) mod tidy
+
+SCHEMATHESIS := 4.32.5
+clients: ## hold a node to schemathesis and to a browser, installing what is missing
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	test -x bin/clients/bin/schemathesis || { python3 -m venv bin/clients && bin/clients/bin/pip -q install schemathesis==$(SCHEMATHESIS); }
+	TOKA_BROWSER=$$(command -v chromium) $(GO) test -count=1 -v -run '^TestBrowser$$' ./node/internal/server
+	TOKA_SCHEMATHESIS=$(CURDIR)/bin/clients/bin/schemathesis $(GO) test -count=1 -v -run '^TestSchemathesis$$' ./node
 
 lint: ## run golangci-lint (the first run builds it, for a minute or two)
 	$(LINTFLAGS) $(LINT) run ./...

@@ -31,6 +31,10 @@
 //   - A replay names the first place where this program does otherwise than
 //     what is recorded, with both sides (TestReplayFindsAPlantedFault), and an
 //     agent whose behaviour it does not have (TestReplayOfAnUnknownBehaviour).
+//   - What a program runs beside its agents sees the journal that is served, and
+//     has ended before that is closed (TestBeside).
+//   - A node does as its own description says, to requests that schemathesis makes
+//     of that (TestSchemathesis).
 //   - A node with --embed gives events that come in vectors of their texts. One
 //     whose vector cannot be had is journaled without, and can be given it later
 //     (TestRunEmbeds).

@@ -38,7 +38,7 @@ const (
 // otherwise. One of its threads nearly always waits for the disk and for some
 // time keeps a processor of Go's scheduler from the others, so it has one more
 // than Go would give it, unless GOMAXPROCS says otherwise.
-func Main(r *actors.Registry) {
+func Main(r *actors.Registry, options ...Option) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
@@ -48,7 +48,7 @@ func Main(r *actors.Registry) {
 	keepPrivate()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	code := Run(ctx, r, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	code := Run(ctx, r, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, options...)
 	stop()
 	os.Exit(code)
 }
@@ -61,8 +61,25 @@ type Streams struct {
 
 // Run runs one command line and returns its exit code. It is what Main does,
 // without the process.
-func Run(ctx context.Context, r *actors.Registry, args []string, s Streams) int {
-	return (&app{registry: r, streams: s}).run(ctx, args)
+func Run(ctx context.Context, r *actors.Registry, args []string, s Streams, options ...Option) int {
+	a := &app{registry: r, streams: s}
+	for _, o := range options {
+		o(a)
+	}
+	return a.run(ctx, args)
+}
+
+// Option says more about a program that is a node.
+type Option func(*app)
+
+// Beside has f run beside the agents while the program serves a journal: from
+// when that is open and its agents are back until ctx ends. f is to return then,
+// and the journal is open until it has. An error of f's stops the node.
+func Beside(f func(ctx context.Context, j *journal.Journal) error) Option {
+	if f == nil {
+		panic("node: Beside: there is nothing to run")
+	}
+	return func(a *app) { a.beside = append(a.beside, f) }
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -135,6 +152,8 @@ type app struct {
 	remote remote
 
 	from map[string]string // where settings are from; see config.go
+
+	beside []func(context.Context, *journal.Journal) error // see Beside
 
 	intents string // the strategy of --intents; empty: as before
 

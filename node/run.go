@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -273,6 +274,8 @@ func (n *node) run(ctx context.Context, level journal.Level) (err error) {
 			return err
 		}
 	}
+	stopBeside := n.runBeside(ctx)
+	defer stopBeside()
 	n.tell("READY=1")
 	defer n.tell("STOPPING=1")
 	select {
@@ -291,6 +294,24 @@ func (n *node) tell(state string) {
 	if err := notify(state); err != nil {
 		n.log.Warn("the service manager does not hear", "state", state, "err", err)
 	}
+}
+
+// runBeside runs what the program has of its own. What it returns ends that, and
+// waits for it.
+func (n *node) runBeside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	for _, f := range n.a.beside {
+		all.Go(func() {
+			if err := f(ctx, n.journal); err != nil && ctx.Err() == nil {
+				select {
+				case n.failed <- fmt.Errorf("beside the agents: %w", err):
+				default: // it stops already
+				}
+			}
+		})
+	}
+	return func() { cancel(); all.Wait() }
 }
 
 // room reports whether the watermark lets events through.

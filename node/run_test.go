@@ -22,6 +22,7 @@ import (
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/node"
 )
 
@@ -293,6 +294,43 @@ func TestHeldStore(t *testing.T) {
 	}
 	if _, own, _ := commandLine(t, "", "log", "--data", dir, "--kind", "guest.*,x", "--kind", "y", "-o", "json"); !strings.HasPrefix(own, held) || held == "" {
 		t.Errorf("of a held store %s\nof its own %s", held, own)
+	}
+}
+
+// TestBeside runs something of a program's own beside its agents, and waits for
+// it; when that fails, the node stops.
+func TestBeside(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var seen string
+		ended := false
+		beside := node.Beside(func(ctx context.Context, j *journal.Journal) error {
+			defer func() { ended = true }()
+			for e, err := range j.Subscribe(ctx, journal.Query{}) {
+				if err != nil {
+					return err
+				}
+				if seen = e.Kind; fails {
+					return errors.New("no more")
+				}
+				cancel()
+			}
+			return nil
+		})
+		dir := t.TempDir()
+		if code, _, errs := commandLine(t, guest, "ingest", "--data", dir, "-"); code != node.ExitDone {
+			t.Fatal(errs)
+		}
+		errs := newSyncBuffer()
+		code := node.Run(ctx, actors.NewRegistry(), []string{"run", "--data", dir, "--listen", "127.0.0.1:0", "--log-format", "json"},
+			node.Streams{In: strings.NewReader(""), Out: newSyncBuffer(), Err: errs}, beside)
+		if want := map[bool]int{false: node.ExitDone, true: node.ExitFailed}[fails]; code != want || seen != "guest.arrived" || !ended {
+			t.Errorf("fails %v: code %d, saw %q, ended %v: %s", fails, code, seen, ended, errs)
+		}
+		if fails && !strings.Contains(errs.String(), "no more") {
+			t.Error(errs)
+		}
 	}
 }
 

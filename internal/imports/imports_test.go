@@ -27,6 +27,7 @@ const module = "github.com/tokaworks/toka"
 const (
 	cobra       = "github.com/spf13/cobra"
 	huma        = "github.com/danielgtaylor/huma/v2"
+	otel        = "go.opentelemetry.io/otel"
 	pflag       = "github.com/spf13/pflag"
 	gonum       = "gonum.org/v1/gonum"
 	pebble      = "github.com/cockroachdb/pebble/v2"
@@ -112,6 +113,7 @@ var table = []row{
 		yaml,
 	}},
 	{"cmd/toka-node", []string{"actors", "node"}, nil},
+	{"tracing", []string{"events", "journal"}, []string{otel}},
 	{"journal/eventbus", []string{"events", "events/bus", "journal"}, nil},
 	{"legacy", []string{"events", "events/bus", "journal", "journal/eventbus"}, []string{"github.com/zeebo/blake3"}},
 	{"examples/slicebus", []string{"events", "events/bus"}, nil},
@@ -144,6 +146,7 @@ var public = []string{
 	"actors/actorstest",
 	"simulations",
 	"node",
+	"tracing",
 }
 
 // listed is what the tests need of go list's answer.
@@ -314,10 +317,10 @@ func TestActorLibrary(t *testing.T) {
 func TestOptional(t *testing.T) {
 	tr := open(t)
 	// tint is missing here: the actor library links it whatever we do.
-	optional := []string{cobra, huma, gonum, progressbar, module + "/intent/cluster", module + "/intent/static", module + "/simulations", module + "/node"}
+	optional := []string{cobra, huma, gonum, progressbar, module + "/intent/cluster", module + "/intent/static", module + "/simulations", module + "/node", module + "/tracing"}
 	programs := []string{"examples/hello", "examples/slicebus", "legacy"} // these too
 	for _, pkg := range append(programs, public...) {
-		if slices.Contains([]string{"intent/cluster", "intent/static", "simulations", "node"}, pkg) {
+		if slices.Contains([]string{"intent/cluster", "intent/static", "simulations", "node", "tracing"}, pkg) {
 			continue // what is optional
 		}
 		if tr.pkgs[module+"/"+pkg].Deps == nil {

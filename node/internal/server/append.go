@@ -27,6 +27,8 @@ const (
 	maxBatchBytes = 16 << 20
 
 	headerExpected = "Toka-Expected-Version"
+
+	maxTrace = 64 // a trace context is 55 characters
 )
 
 // Appended is what an append answers.
@@ -165,6 +167,13 @@ func (s *Server) readEvents(w http.ResponseWriter, r *http.Request) (ins []cloud
 	if err != nil {
 		release()
 		return nil, nil, err
+	}
+	if trace := r.Header["Traceparent"]; len(trace) == 1 && len(trace[0]) <= maxTrace {
+		for i := range ins {
+			if ins[i].Draft.Trace == "" {
+				ins[i].Draft.Trace = trace[0]
+			}
+		}
 	}
 	return ins, release, nil
 }

@@ -42,6 +42,29 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+// TestTraceContext takes the trace context of a request for events that bring
+// none. Sent again in another trace it is the same event.
+func TestTraceContext(t *testing.T) {
+	r := start(t, server.Options{})
+	const own, other = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	both := "[" + cloud("s", "1", "a.b", "") + "," + cloud("s", "2", "a.b", `,"traceparent":"`+own+`"`) + "]"
+	if a := r.post(both, "Traceparent", other); a.status != 201 {
+		t.Fatal(a)
+	}
+	for i, want := range []string{other, own} {
+		e, err := r.j.At(t.Context(), uint64(i+1))
+		if err != nil || e.Trace != want {
+			t.Errorf("event %d: trace %q, want %q, %v", i+1, e.Trace, want, err)
+		}
+	}
+	if a := r.post(both, "Traceparent", own); a.status != 200 {
+		t.Errorf("again: %d %s", a.status, a.body)
+	}
+	if a := r.post(cloud("s", "3", "a.b", ""), "Traceparent", strings.Repeat("x", 300)); a.status != 201 {
+		t.Errorf("a trace context that is none: %d %s", a.status, a.body)
+	}
+}
+
 func TestAppendAgain(t *testing.T) {
 	r := start(t, server.Options{})
 	r.post(cloud("s", "root", "a.b", ""))

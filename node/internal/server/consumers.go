@@ -73,15 +73,15 @@ func DescribeParked(p consumer.Parked) ConsumerParked {
 
 type consumerConfig struct {
 	Name        string    `json:"name" minLength:"1" maxLength:"200"`
-	Stream      string    `json:"stream,omitempty" doc:"Only this stream" maxLength:"256"`
-	Agent       string    `json:"agent,omitempty" doc:"Only events of this agent" maxLength:"256"`
+	Stream      string    `json:"stream,omitempty" nullable:"true" doc:"Only this stream" maxLength:"256"`
+	Agent       string    `json:"agent,omitempty" nullable:"true" doc:"Only events of this agent" maxLength:"256"`
 	Kinds       []string  `json:"kinds,omitempty" doc:"Only kinds that one of these matches" maxItems:"64"`
-	Correlation string    `json:"correlation,omitempty" maxLength:"256"`
-	After       string    `json:"after,omitempty" doc:"Begin after this cursor; without it, with the first event of the journal" maxLength:"64"`
-	Since       time.Time `json:"since,omitzero" doc:"Begin with what was recorded at this time"`
-	AckWait     string    `json:"ack_wait,omitempty" doc:"How long a delivery may take before it comes again" example:"30s" maxLength:"32"`
-	MaxInFlight int       `json:"max_in_flight,omitempty" doc:"How many deliveries may be open; 256 if left out" minimum:"0" maximum:"100000"`
-	MaxDeliver  int       `json:"max_deliver,omitempty" doc:"How often an event is delivered before it is parked; 5 if left out" minimum:"0"`
+	Correlation string    `json:"correlation,omitempty" nullable:"true" maxLength:"256"`
+	After       string    `json:"after,omitempty" nullable:"true" doc:"Begin after this cursor; without it, with the first event of the journal" maxLength:"64"`
+	Since       time.Time `json:"since,omitzero" nullable:"true" doc:"Begin with what was recorded at this time"`
+	AckWait     string    `json:"ack_wait,omitempty" nullable:"true" doc:"How long a delivery may take before it comes again" example:"30s" maxLength:"32"`
+	MaxInFlight int       `json:"max_in_flight,omitempty" nullable:"true" doc:"How many deliveries may be open; 256 if left out" minimum:"0" maximum:"100000"`
+	MaxDeliver  int       `json:"max_deliver,omitempty" nullable:"true" doc:"How often an event is delivered before it is parked; 5 if left out" minimum:"0"`
 	Backoff     []string  `json:"backoff,omitempty" doc:"How long a refused delivery waits, by how often it came" maxItems:"64"`
 }
 

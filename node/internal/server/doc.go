@@ -28,6 +28,11 @@
 //     can be sent again when its answer was lost (TestCommitOverHTTP). What a
 //     consumer's filter may select its token must cover
 //     (TestConsumersHoldTokensToPatterns).
+//   - A parameter that stands there twice, or has no value, is refused rather than
+//     passed over (TestVagueParameters). An event without a trace context has that
+//     of its request (TestTraceContext).
+//   - A browser's own EventSource comes back after cut connections and sees every
+//     event once (TestBrowser).
 //   - Every route is described, but for that of command lines and the metrics
 //     (TestEveryRouteIsDescribed).
 //   - Intents are listed, now or at a cursor, shown, explained, merged and split

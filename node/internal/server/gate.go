@@ -79,7 +79,7 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 			refused = s.limits.admit(r, p)
 		}
 		if refused == nil {
-			refused = repeated(r)
+			refused = vague(r)
 		}
 		if refused != nil {
 			if refused.Status == http.StatusUnauthorized {
@@ -92,15 +92,18 @@ func (s *Server) gate(next *http.ServeMux) http.Handler {
 	}))
 }
 
-// repeated refuses a parameter that stands there twice and is no list: one of
-// the two would be passed over.
-func repeated(r *http.Request) *Problem {
-	if !strings.Contains(r.URL.RawQuery, "&") {
+// vague refuses a parameter that stands there twice and is no list, and one
+// without a value: it would be passed over, and with it what somebody meant.
+func vague(r *http.Request) *Problem {
+	if r.URL.RawQuery == "" {
 		return nil
 	}
 	for name, values := range r.URL.Query() {
 		if len(values) > 1 && name != "kind" && name != "position" {
 			return problem(http.StatusUnprocessableEntity, "invalid", "query."+clip(name)+" stands there twice")
+		}
+		if slices.Contains(values, "") {
+			return problem(http.StatusUnprocessableEntity, "invalid", "query."+clip(name)+" has no value; give one, or leave it out")
 		}
 	}
 	return nil

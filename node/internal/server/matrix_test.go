@@ -151,11 +151,12 @@ func TestTokenPatterns(t *testing.T) {
 	}
 }
 
-// TestRepeatedParameters refuses what could be read in two ways.
-func TestRepeatedParameters(t *testing.T) {
+// TestVagueParameters refuses what could be read in two ways, or says nothing.
+func TestVagueParameters(t *testing.T) {
 	r := start(t, server.Options{})
 	r.post(cloud("a", "1", "x.one", ""))
 	r.do("GET", "/v1/events?stream=a&stream=b", "").refusal(t, 422, "invalid")
+	r.do("GET", "/v1/events?until=", "").refusal(t, 422, "invalid")
 	r.do("GET", "/v1/events/stream?after=0&limit=1&after=1", "").refusal(t, 422, "invalid")
 	if got := r.list("?kind=x.*&kind=y.*").ids(); got != "1" {
 		t.Errorf("two kinds: %q", got)
