@@ -15,6 +15,8 @@ import (
 	"github.com/tokaworks/toka/node/internal/server/auth"
 )
 
+// maxHeader bounds a request's line and headers. What may stand in a query is
+// bounded to fit.
 const maxHeader = 16 << 10
 
 type principalKey struct{}

@@ -57,7 +57,7 @@ type Filter struct {
 	Kind        []string  `query:"kind,explode" doc:"Only kinds that one of these matches: dot tokens, * for one, > for the rest" maxItems:"64"`
 	Intent      string    `query:"intent" doc:"Only events of this intent; ends where intents are assigned up to" maxLength:"36" format:"uuid"`
 	Correlation string    `query:"correlation" doc:"Only events with this correlation id" maxLength:"256"`
-	Like        string    `query:"like" doc:"Only events that mean the like: base64url of a vector of the events' model, at unit length, 16 bits a component as a journal stores it" maxLength:"180000"`
+	Like        string    `query:"like" doc:"Only events that mean the like: base64url of a vector of the events' model, at unit length, 16 bits a component as a journal stores it" maxLength:"12000"`
 	Min         float64   `query:"min" doc:"Least cosine to the vector of like" minimum:"-1" maximum:"1"`
 	Since       time.Time `query:"since" doc:"Only events recorded at this time or later"`
 	Until       time.Time `query:"until" doc:"Only events recorded before this time"`

@@ -148,8 +148,9 @@ func settle(ctx context.Context, n *Node, name string, positions []uint64, f fun
 	return &out, nil
 }
 
-// maxCommit bounds the deliveries of one commit.
-const maxCommit = 1000
+// maxCommit bounds the deliveries of one commit: their positions stand in the
+// request's line, which is bounded with the headers.
+const maxCommit = 500
 
 func (s *Server) commitRoute() {
 	op := s.api.OpenAPI().Paths["/v1/events"].Post
