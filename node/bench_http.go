@@ -26,6 +26,7 @@ import (
 // httpBench measures a node over HTTP.
 type httpBench struct {
 	connections, batch, readers, rate int
+	stuck                             int
 	duration                          time.Duration
 	level                             journal.Level
 	dir                               string
@@ -47,10 +48,13 @@ handler that reads the body and answers with as many bytes as the node does, and
 keeps nothing. The ratio is the node's requests a second over its.
 
 Then readers follow the stream while --rate events a second are appended, and the
-time from before each append to each reader's having the event is taken. Clients
+time from before each append to each reader's having the event is taken. With --stuck,
+it goes on with so many readers besides that take nothing, without them, and with them
+again, and what that does to appends and to memory is told. Clients
 are as thin as they can be, but they take their share of the machine.`,
 		Example: lines(
 			"toka-node bench http",
+			"toka-node bench http --stuck 1",
 			"toka-node bench http --readers 100 --rate 500 --duration 10s -o json"),
 		Args: args(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -65,6 +69,8 @@ are as thin as they can be, but they take their share of the machine.`,
 				return usage("batch %d: use 2 to 10000", o.batch)
 			case o.readers < 0 || o.readers > maxBenchWriters:
 				return usage("readers %d: use 0 to %d", o.readers, maxBenchWriters)
+			case o.stuck < 0 || o.stuck > maxBenchWriters || o.stuck > 0 && o.readers == 0:
+				return usage("stuck %d: use 0 to %d, beside --readers", o.stuck, maxBenchWriters)
 			case o.rate < 1 || o.rate > 1_000_000:
 				return usage("rate %d: use 1 to 1000000", o.rate)
 			case o.duration <= 0 || o.duration > maxBenchDuration:
@@ -79,6 +85,7 @@ are as thin as they can be, but they take their share of the machine.`,
 	c.Flags().IntVar(&o.connections, "connections", 64, "how many append at the same time")
 	c.Flags().IntVar(&o.batch, "batch", 100, "events in a batch")
 	c.Flags().IntVar(&o.readers, "readers", 1000, "how many follow; 0 leaves that out")
+	c.Flags().IntVar(&o.stuck, "stuck", 0, "how many more follow and take nothing")
 	c.Flags().IntVar(&o.rate, "rate", 1000, "events a second that readers follow")
 	c.Flags().DurationVar(&o.duration, "duration", 5*time.Second, "how long to measure each")
 	c.Flags().StringVar(&durability, "durability", journal.LevelFsync.String(), "fsync, os or memory")
@@ -119,6 +126,17 @@ type live struct {
 	Missing   uint64  `json:"missing"` // deliveries that did not come
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
+	AppendP99 float64 `json:"append_p99_ms"`
+	Stuck     *stuck  `json:"stuck,omitempty"`
+}
+
+// stuck is what readers that take nothing do to the others.
+type stuck struct {
+	Readers    int     `json:"readers"`
+	AppendP99  float64 `json:"append_p99_ms"` // with them
+	Ratio      float64 `json:"ratio"`         // of that to the one without
+	HeapBefore float64 `json:"heap_before_mib"`
+	HeapAfter  float64 `json:"heap_after_mib"` // with them, at the end
 }
 
 func (a *app) benchHTTP(ctx context.Context, o *httpBench) error {
@@ -144,6 +162,10 @@ func (a *app) benchHTTP(ctx context.Context, o *httpBench) error {
 	row(fmt.Sprintf("batches of %d", r.Batch), "%.0f events/s\tp50 %.0f µs\tp99 %.0f µs", r.EventsPerS, r.Batches.P50, r.Batches.P99)
 	if l := r.Live; l != nil {
 		row("readers", "%d at %.0f events/s\tp50 %.1f ms\tp99 %.1f ms, %d of %d deliveries missing", l.Readers, l.PerS, l.P50, l.P99, l.Missing, l.Delivered+l.Missing)
+		row("appends meanwhile", "p99 %.2f ms", l.AppendP99)
+		if s := l.Stuck; s != nil {
+			row("with stuck readers", "%d: p99 %.2f ms, %.2f of that without\theap %.0f MiB before, %.0f MiB with them", s.Readers, s.AppendP99, s.Ratio, s.HeapBefore, s.HeapAfter)
+		}
 	}
 	return t.Flush()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,12 +172,21 @@ func (o *httpBench) follow(ctx context.Context, n *benchNode) (*live, error) {
 		}
 	}
 	began := time.Now()
-	sent, err := o.tick(ctx, n.j, start)
+	var appends latencies
+	sent, err := o.tick(ctx, n.j, start, &appends)
 	if err != nil {
 		return nil, err
 	}
 	took := time.Since(began)
-	l := &live{Readers: o.readers, Rate: o.rate, Events: sent, PerS: float64(sent) / took.Seconds()}
+	l := &live{Readers: o.readers, Rate: o.rate, PerS: float64(sent) / took.Seconds()}
+	if o.stuck > 0 {
+		more, err := o.withStuck(ctx, n, l, start, &appends)
+		if err != nil {
+			return nil, err
+		}
+		sent += more
+	}
+	l.Events, l.AppendP99 = sent, microseconds(appends.percentile(0.99))/1000
 	// What is on its way may arrive.
 	for wait := time.Now().Add(5 * time.Second); time.Now().Before(wait); time.Sleep(10 * time.Millisecond) {
 		if delivered(readers) == sent*uint64(o.readers) {
@@ -204,8 +214,52 @@ func delivered(readers []*benchReader) (n uint64) {
 	return n
 }
 
+// withStuck goes on with readers that take nothing, then without them and with
+// them again, so that both are measured in the same weather.
+func (o *httpBench) withStuck(ctx context.Context, n *benchNode, l *live, start time.Time, without *latencies) (sent uint64, err error) {
+	var with latencies
+	l.Stuck = &stuck{Readers: o.stuck, HeapBefore: heapMiB()}
+	for _, took := range []*latencies{&with, without, &with} {
+		var conns []*benchConn
+		for i := 0; took == &with && i < o.stuck; i++ {
+			c, err := dialBench(n.addr)
+			if err != nil {
+				return sent, err
+			}
+			conns = append(conns, c)
+			_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10) // what it is given fills up sooner
+			// From the beginning, so that there is more than the system takes for it.
+			if _, err := io.WriteString(c, "GET /v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+				return sent, err
+			}
+		}
+		more, err := o.tick(ctx, n.j, start, took)
+		sent += more
+		if took == &with {
+			l.Stuck.HeapAfter = max(l.Stuck.HeapAfter, heapMiB())
+		}
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		if err != nil {
+			return sent, err
+		}
+	}
+	l.Stuck.AppendP99 = microseconds(with.percentile(0.99)) / 1000
+	l.Stuck.Ratio = l.Stuck.AppendP99 / (microseconds(without.percentile(0.99)) / 1000)
+	return sent, nil
+}
+
+// heapMiB is what is in use after a collection.
+func heapMiB() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapInuse) / (1 << 20)
+}
+
 // tick appends events at the rate, each with the time of its append.
-func (o *httpBench) tick(ctx context.Context, j *journal.Journal, start time.Time) (sent uint64, err error) {
+func (o *httpBench) tick(ctx context.Context, j *journal.Journal, start time.Time, took *latencies) (sent uint64, err error) {
 	began := time.Now()
 	for time.Since(began) < o.duration {
 		due := uint64(time.Since(began).Seconds()*float64(o.rate)) + 1
@@ -217,9 +271,11 @@ func (o *httpBench) tick(ctx context.Context, j *journal.Journal, start time.Tim
 			})
 		}
 		if len(ds) > 0 {
+			before := time.Now()
 			if _, err := j.Append(ctx, journal.Write{Events: ds}); err != nil {
 				return sent, err
 			}
+			took.note(time.Since(before))
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -229,6 +230,13 @@ func TestScrapeOfAFailedJournal(t *testing.T) {
 	value(t, text, "toka_disk_free_bytes")
 }
 
+// source is where Grafana gets numbers from.
+type source struct{ Type, UID string }
+
+// chosen is the source that the dashboard's own variable chooses: one of another
+// name would be looked for in vain.
+var chosen = source{"prometheus", "${datasource}"}
+
 // TestDashboard holds the dashboard to what is served.
 func TestDashboard(t *testing.T) {
 	b, err := os.ReadFile("../../../docs/grafana.json")
@@ -236,17 +244,25 @@ func TestDashboard(t *testing.T) {
 		t.Fatal(err)
 	}
 	var board struct {
-		Title  string `json:"title"`
-		UID    string `json:"uid"`
-		Schema int    `json:"schemaVersion"`
+		Title     string `json:"title"`
+		UID       string `json:"uid"`
+		Schema    int    `json:"schemaVersion"`
+		Variables struct {
+			List []struct {
+				Name, Type, Query string
+				Source            source `json:"datasource"`
+			} `json:"list"`
+		} `json:"templating"`
 		Panels []struct {
 			ID      int                      `json:"id"`
 			Title   string                   `json:"title"`
 			Type    string                   `json:"type"`
 			Grid    struct{ H, W, X, Y int } `json:"gridPos"`
+			Source  source                   `json:"datasource"`
 			Targets []struct {
-				Expr string `json:"expr"`
-				Ref  string `json:"refId"`
+				Expr   string `json:"expr"`
+				Ref    string `json:"refId"`
+				Source source `json:"datasource"`
 			} `json:"targets"`
 		} `json:"panels"`
 	}
@@ -265,15 +281,53 @@ func TestDashboard(t *testing.T) {
 	families, _ := r.scrape()
 	names := regexp.MustCompile(`\b(toka|go|process)_[a-z_]+`)
 	asked, ids := map[string]bool{}, map[int]bool{}
+	variables := map[string]bool{}
+	for _, v := range board.Variables.List {
+		variables[v.Name] = true
+		if v.Type == "datasource" && v.Query != "prometheus" || v.Type == "query" && v.Source != chosen {
+			t.Errorf("variable %s is %+v", v.Name, v)
+		}
+		for _, name := range names.FindAllString(v.Query, -1) {
+			if families[name] == nil {
+				t.Errorf("variable %s asks for %s, which is not served", v.Name, name)
+			}
+		}
+	}
+	if !variables["datasource"] {
+		t.Error("there is no choice of a data source")
+	}
+	used := regexp.MustCompile(`\$\{?([a-z]+)`)
+	cells := map[[2]int]string{}
 	for _, p := range board.Panels {
 		if ids[p.ID] || p.Title == "" || p.Grid.H == 0 || p.Grid.W == 0 || p.Grid.X+p.Grid.W > 24 {
 			t.Errorf("panel %d %q does not lie well", p.ID, p.Title)
 		}
 		ids[p.ID] = true
+		for x := p.Grid.X; x < p.Grid.X+p.Grid.W; x++ {
+			for y := p.Grid.Y; y < p.Grid.Y+p.Grid.H; y++ {
+				if under := cells[[2]int{x, y}]; under != "" {
+					t.Errorf("panel %q lies over %q", p.Title, under)
+				}
+				cells[[2]int{x, y}] = p.Title
+			}
+		}
+		if p.Source != chosen || !slices.Contains([]string{"stat", "timeseries"}, p.Type) {
+			t.Errorf("panel %q is a %s of %v", p.Title, p.Type, p.Source)
+		}
+		refs := map[string]bool{}
 		if p.Type != "row" && len(p.Targets) == 0 {
 			t.Errorf("panel %q asks for nothing", p.Title)
 		}
 		for _, q := range p.Targets {
+			if refs[q.Ref] || q.Ref == "" || q.Source != chosen {
+				t.Errorf("panel %q has the query %+v", p.Title, q)
+			}
+			refs[q.Ref] = true
+			for _, v := range used.FindAllStringSubmatch(q.Expr, -1) {
+				if !variables[v[1]] {
+					t.Errorf("panel %q uses $%s, which is no variable", p.Title, v[1])
+				}
+			}
 			for _, name := range names.FindAllString(q.Expr, -1) {
 				asked[name] = true
 				f := families[name]
@@ -288,7 +342,7 @@ func TestDashboard(t *testing.T) {
 			}
 		}
 	}
-	if board.UID == "" || board.Title == "" || board.Schema == 0 || len(asked) < 15 {
+	if board.UID == "" || board.Title == "" || board.Schema < 36 || len(asked) < 15 {
 		t.Errorf("%q %q: %d names asked for", board.UID, board.Title, len(asked))
 	}
 }
