@@ -87,3 +87,32 @@ func TestAcceptedLossAndConsumers(t *testing.T) {
 		t.Errorf("delivered %q, want %q", got, want)
 	}
 }
+
+// At level os a power cut may take what was acknowledged and noted outside: the
+// journal is refused, naming it, until somebody accepts that.
+func TestPowerCutAtLevelOS(t *testing.T) {
+	d := disktest.New()
+	o := on(d.Volume())
+	o.Level = journal.LevelOS
+	j := open(t, markedDir, o)
+	es := addN(t, j, "s", 5)
+	closeOK(t, j)
+	j = open(t, markedDir, o)
+	es = append(es, addN(t, j, "s", 25)...)
+	for !strings.Contains(markOf(t, d.Volume().FS), "\nposition 30\n") {
+		if _, err := j.Head(t.Context()); err != nil { // something to do until then
+			t.Fatal(err)
+		}
+	}
+	cut := d.PowerCut(0, 1)
+	lostAt(t, cut.Volume(), "to 30 are missing", "restore --accept-loss")
+	o.Volume = cut.Volume()
+	a, err := journal.AcceptLoss(markedDir, o)
+	if err != nil || a.Epoch != 2 || a.Position >= 30 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	k := open(t, markedDir, o)
+	sameEvents(t, "what is left", everything(t, k), es[:a.Position])
+	addN(t, k, "s", 3)
+	verified(t, k)
+}

@@ -113,3 +113,33 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	perSecond(b, n)
 }
+
+// BenchmarkQueryByIntent asks for an intent that one event in a thousand has.
+// Nothing is skipped: the list of assignments is walked, and only the records of
+// the intent are read.
+func BenchmarkQueryByIntent(b *testing.B) {
+	const n = 100_000
+	j := open(b, "", journal.Options{Level: journal.LevelMemory, Intents: leader(0.9)})
+	var rare events.ID
+	for i := 0; i < n; i += 1000 {
+		ds := make([]events.Draft, 1000)
+		for k := range ds {
+			ds[k] = draft(fmt.Sprint("s/", k%50), "bench.embedded", fmt.Sprint(i+k))
+			ds[k].Embedding = []float32{1, 1, 1, 1, 1, 1, 1, 1}
+			if k == 500 {
+				ds[k].Embedding = []float32{-1, -1, -1, -1, -1, 1, 1, 1}
+			}
+		}
+		r, err := tryAppend(b, j, write(ds...))
+		if err != nil {
+			b.Fatal(err)
+		}
+		rare = r.Events[500].Intent.ID
+	}
+	for b.Loop() {
+		if got := len(all(b, j.Read(b.Context(), journal.Query{Intent: rare}))); got != n/1000 {
+			b.Fatalf("%d events", got)
+		}
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

@@ -24,7 +24,8 @@
 //     is ErrIDConflict. The id is checked before the expected version
 //     (TestAppendAgain, TestIDConflict, TestIDBeforeVersion).
 //   - A write is atomic, over all its streams, checkpoints and state digests
-//     (TestWriteIsAtomic). Parents exist or stand earlier
+//     (TestWriteIsAtomic), and no larger than others can wait for
+//     (TestWriteTooLarge). Parents exist or stand earlier
 //     (TestUnknownParent, TestParentInTheSameWrite).
 //   - Imported events keep their ids and digests, which are computed anew; a
 //     parent that is not here stays a reference by digest, and Verify counts
@@ -99,13 +100,21 @@
 //     refuse a store that lost nothing (TestMarkNeverRefusesFalsely,
 //     TestPowerCut; TestAMarkAheadIsRefused plants the bug).
 //   - Who goes on after a loss begins a new epoch (TestAcceptLoss,
-//     TestAcceptAHole). Cursors of an epoch before it stay valid up to where it
+//     TestAcceptAHole). Checkpoints beyond its beginning are set back to it by
+//     name, and what consumers had of lost events is dropped
+//     (TestAcceptedLossAndConsumers). Cursors of an epoch before it stay valid up to where it
 //     was cut, and those to what was lost are refused (TestAcceptLoss).
 //   - A backup taken while writers append holds everything that was durable
 //     when it began (TestBackupUnderLoad), is verified without being changed
 //     (TestDamagedBackup) and against a head, naming what is missing, and is
 //     restored in a new epoch (TestRestoreAfterALoss). A backup that cannot be
 //     written does not harm the journal (TestBackupThatFails).
+//   - The n-th change of any kind may fail, and nothing that was acknowledged is
+//     lost (TestEveryChangeFails; TestStorageFailureFindsASwallowedOne plants
+//     the bug). Older copies, and histories that were rewritten as a whole, are
+//     found by the mark or by a head (TestOlderCopiesAreFound). Clocks may jump
+//     (TestClockJumps). What is pruned, erased or backed up stays so whenever the
+//     power is cut (TestPowerCut). make faults prints how many of each were tried.
 //   - A bit that is changed in any file is refused by name, named by reading or
 //     by Verify, or changes nothing (TestBitFlips); so is a log that is cut off
 //     (TestTruncatedLog). Both find out when there is no outside mark
@@ -131,6 +140,17 @@
 // reach backups that were taken before, nor what a disk keeps of files that were
 // replaced. A damaged byte
 // in the stored tables is found by checksum or by Verify, never served.
+// At level os a power cut may take what was acknowledged, and the mark knows: the
+// journal is then refused until the loss is accepted with restore --accept-loss
+// (TestPowerCutAtLevelOS). A disk that is really full ends the journal unless
+// Options.Room holds writes back before; what it leaves free has to do for what
+// the engine rewrites meanwhile (TestFullDisk). After a failure the old engine
+// keeps its files open, and with them their room on the disk, until the process
+// ends. Verify holds 64 bytes of each event in memory, and some hundred of each
+// stream, payload and stub.
+// A filter by intent skips nothing, since what belongs to an intent changes
+// later: it walks the list of assignments, a million of them in a second
+// (BenchmarkQueryByIntent), and reads only the records of the intent.
 // A filter by kind or correlation skips what holds nothing for it in blocks of
 // about a thousand events, and reads the blocks that may.
 // Look-ups by id, digest
