@@ -37,32 +37,33 @@ type cell struct {
 	b    *behaviour
 	box  mailbox
 
-	// Owned by the actor's turns.
+	// Owned by the actor's turns. A million of them are to fit into memory, so
+	// what is small stands together.
 	sc        *scratch // of who runs the turn
 	stuck     bool     // the backlog counts as unfinished
-	runner    runner
 	recovered bool
-	known     bool  // it was recovered before
+	known     bool // it was recovered before
+	begun     bool // the stream holds an event of the actor's own
+	spokenFor bool // the bus's checkpoint stands for this agent too
+	runner    runner
 	failure   error // recovery failed or the actor was given up: every message gets this
 	version   uint64
 	head      events.ID
-	begun     bool // the stream holds an event of the actor's own
 	history   supervisor.History
 	backlog   []*message         // to be handled before the mailbox goes on
 	current   *message           // the one in hand
 	stash     []*message         // to be handled when the actor says so
 	looked    uint64             // position of the journal when nobody else had written to the stream
 	reacted   uint64             // position of the last event that the stream holds the end of
-	spokenFor bool               // the bus's checkpoint stands for this agent too
 	retrying  map[events.ID]bool // requests to take up what was parked; true until that is done
 	pictured  uint64             // version of the last snapshot
 
 	mu      sync.Mutex
 	pending []*pending // in the order of the journal
 	refused []*message // what has to be decided again, once pending is empty
-	dirty   bool       // a write was refused: the state in memory is of a world that is not
 	lost    error      // the journal has failed: nothing more will be answered by it
 	quiet   []func()   // called once pending is empty
+	dirty   bool       // a write was refused: the state in memory is of a world that is not
 
 	// clean says that nothing is pending, refused or lost. It is changed with
 	// mu held, and turns false on the actor's turns only.

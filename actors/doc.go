@@ -99,6 +99,8 @@
 //   - Stop drains what was accepted, bounded by its context, and leaves no
 //     goroutine behind (TestStopDrains, TestNoGoroutineIsLeft,
 //     TestManySpawnsAndStops).
+//   - An actor that has nothing to do holds no goroutine and little memory: a
+//     million fit into 2 GiB (TestLiveAgentsAreSmall).
 //
 // # What it does not do
 //
