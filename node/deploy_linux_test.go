@@ -23,12 +23,7 @@ import (
 
 // TestNotify tells who started a node when it is ready and when it stops.
 func TestNotify(t *testing.T) {
-	dir, err := os.MkdirTemp("", "toka") // short, as the path of a socket must be
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "notify")
+	path := filepath.Join(t.TempDir(), "notify")
 	heard := listenNotify(t, path)
 	t.Setenv("NOTIFY_SOCKET", path)
 	n := runNode(t, actors.NewRegistry(), t.TempDir())
