@@ -12,6 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 
 	"github.com/tokaworks/toka/internal/disk"
 )
@@ -89,6 +91,9 @@ func run(ctx context.Context, guard *disk.Guard, o Options) (r Result, err error
 	defer cache.Unref()
 	log, err := open(guard, filepath.Join(o.Dir, "log"), cache, func(p *pebble.Options) {
 		p.TargetFileSizes[0] = 64 << 20
+		for i := range p.Levels {
+			p.Levels[i].BlockSize = 16 << 10
+		}
 	})
 	if err != nil {
 		return r, err
@@ -145,6 +150,9 @@ func open(guard *disk.Guard, dir string, cache *pebble.Cache, set func(*pebble.O
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       64,
 		MemTableStopWritesThreshold: 4,
+	}
+	for i := range o.Levels {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return block.FastestCompression }
 	}
 	set(o)
 	return pebble.Open(dir, o)
