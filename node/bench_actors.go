@@ -199,14 +199,20 @@ func (o *actorsBench) turns(ctx context.Context, r *actorsResult, fs ...func(n i
 	const rounds = 5
 	share := o.duration / time.Duration(rounds*len(fs))
 	n := make([]int, len(fs))
+	// With fewer than some for each caller, it would be the last one's that is
+	// measured.
+	least := max(64, 8*o.callers)
 	for i, f := range fs { // find out how many fit, and warm up
-		for n[i] = 64; ; n[i] *= 2 {
+		if err := f(least); err != nil {
+			return nil, err
+		}
+		for n[i] = least; ; n[i] *= 2 {
 			begin := time.Now()
 			if err := f(n[i]); err != nil {
 				return nil, err
 			}
 			if took := time.Since(begin); took > share/4 {
-				n[i] = max(int(float64(n[i])*float64(share)/float64(took)), 1)
+				n[i] = max(int(float64(n[i])*float64(share)/float64(took)), least)
 				break
 			}
 		}
