@@ -27,10 +27,6 @@ import (
 // to anybody but the next start, which reads the rest from the log.
 const indexLag = time.Second
 
-// busyLag is how often the tables are left to the engine while generations come
-// one after the other.
-const busyLag = 4
-
 // indexMark says how far the index has come.
 type indexMark struct {
 	position, payloads, streams uint64
@@ -78,7 +74,7 @@ func (j *Journal) indexLoop() {
 	defer j.committed.Done()
 	tick := time.NewTicker(indexLag * 3 / 4)
 	defer tick.Stop()
-	flushed, seen, waited := j.index.position, j.index.position, 0
+	flushed := j.index.position
 	for open := true; open; {
 		force := false
 		select {
@@ -102,14 +98,7 @@ func (j *Journal) indexLoop() {
 		}
 		j.store.noteDamage()
 		if force && open && j.index.position > flushed {
-			// Under load the engine's memory fills within seconds by itself, and
-			// tables that are written before cost it compactions.
-			busy := j.index.position-seen >= uint64(j.opts.sizes.generation)
-			if seen = j.index.position; busy && waited < busyLag {
-				waited++
-				continue
-			}
-			flushed, waited = j.index.position, 0
+			flushed = j.index.position
 			if _, err := j.store.index.AsyncFlush(); err != nil {
 				j.store.guard.Fail(fmt.Errorf("index: %w", err))
 				return

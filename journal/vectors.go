@@ -21,9 +21,8 @@ type Embedded struct {
 // Vectors yields the stored embeddings of events after a position, in order of
 // position, up to the end that the journal had when it was called. One that was
 // added later stands where it was added, at an event of KindIntentEmbedded. It
-// holds a
-// bounded part of them in memory; a vector is valid until the next one is
-// yielded. An error wraps ErrCorrupt or ErrClosed, or is the context's, and is
+// holds a bounded part of them in memory; a vector is valid until the next one
+// is yielded. An error wraps ErrCorrupt or ErrClosed, or is the context's, and is
 // the last that is yielded.
 //
 // It reads what is stored and does not hold it against the records; Verify does.
