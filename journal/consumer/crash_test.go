@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -294,4 +295,99 @@ func (h *history) settledCount() (n int) {
 		n += len(m)
 	}
 	return n
+}
+
+// A consumer that is idle leaves it to the shared checkpoint to say how far it
+// is. In a crash before that was ever stored it stands where it said itself.
+func TestCrashBeforeTheSharedCheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := disktest.New()
+		j, s := open(t, on(d))
+		c := create(t, s, consumer.Config{Name: "rare", Query: kinds("rare")})
+		add(t, j, "s", "rare", 1)
+		ok(t, c.Ack(t.Context(), fetch(t, c, 1)...)) // now it is idle, and that is on disk
+		add(t, j, "s", "often", 2)
+		add(t, j, "s", "rare", 2)
+		synctest.Wait()
+		at := d.PowerCut(0, 1)
+		shut(t, j, s)
+		j, s = open(t, on(at))
+		synctest.Wait()
+		same(t, "after a crash", tries(fetch(t, get(t, s, "rare"), 5)), "4/1", "5/1")
+		shut(t, j, s)
+	})
+}
+
+// A delivery that is about to be parked is not lost when a commit of another
+// comes before the write that parks it, and the power goes between the two.
+func TestCrashBetweenCommitAndParking(t *testing.T) {
+	defer consumer.Small(1000)() // one consumer with a write: parking has to wait for its turn
+	synctest.Test(t, func(t *testing.T) {
+		d := disktest.New()
+		j, s := open(t, on(d))
+		c := create(t, s, consumer.Config{Name: "c", Query: kinds("work")})
+		var others []consumer.Delivery
+		for i := range 20 {
+			o := create(t, s, consumer.Config{Name: fmt.Sprint("other ", i), Query: kinds("else")})
+			if i == 0 {
+				add(t, j, "s", "else", 1)
+			}
+			others = append(others, fetch(t, o, 1)...)
+		}
+		add(t, j, "s", "work", 2)
+		ds := fetch(t, c, 2)
+
+		// All wait for one write that does not come back.
+		var held atomic.Bool
+		stuck, release := make(chan struct{}), make(chan struct{})
+		var mu sync.Mutex
+		var cuts []*disktest.Disk
+		d.Before(func(op disktest.Op) {
+			if held.CompareAndSwap(false, true) { // others must not wait for a lock: that is not idle in a bubble
+				close(stuck)
+				<-release
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			cuts = append(cuts, d.PowerCut(0, uint64(len(cuts))))
+		})
+		var done sync.WaitGroup
+		for i, o := range others {
+			done.Go(func() { ok(t, o.Ack(t.Context())) })
+			if i == 0 {
+				<-stuck
+			}
+		}
+		done.Go(func() { ok(t, ds[0].Terminate(t.Context(), "no")) })
+		synctest.Wait()
+		done.Go(func() {
+			_, err := c.Commit(t.Context(), journal.Write{Events: []events.Draft{{Stream: "result", Kind: "done"}}}, ds[1])
+			ok(t, err)
+		})
+		synctest.Wait()
+		close(release)
+		done.Wait()
+		shut(t, j, s)
+
+		between := 0
+		for _, at := range cuts {
+			j, s := open(t, on(at))
+			results := 0
+			for _, err := range j.Read(t.Context(), journal.Query{Stream: "result"}) {
+				ok(t, err)
+				results++
+			}
+			parked, err := get(t, s, "c").Parked(t.Context())
+			ok(t, err)
+			open := get(t, s, "c").Info().Open
+			if len(parked)+open != 2-results {
+				t.Errorf("%d results, %d parked, %d in flight", results, len(parked), open)
+			}
+			if results == 1 && len(parked) == 0 {
+				between++
+			}
+			shut(t, j, s)
+		}
+		t.Logf("%d power cuts, %d of them between the two", len(cuts), between)
+	})
 }

@@ -12,7 +12,8 @@
 //   - Every event that the filter selects is delivered until it is
 //     acknowledged or parked; one whose acknowledgement returned is not
 //     delivered again, whatever happens to the process
-//     (TestCrashesLoseNothing).
+//     (TestCrashesLoseNothing, TestCrashBeforeTheSharedCheckpoint,
+//     TestCrashBetweenCommitAndParking).
 //   - What a handler appends and its acknowledgement are one write: Commit
 //     stores both or neither (TestCommitIsOneWrite).
 //   - A delivery that is not acknowledged in time, or is refused, comes again

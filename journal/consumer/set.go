@@ -110,7 +110,7 @@ func (s *Set) Close() error {
 func (s *Set) load() error {
 	configs, ats := map[string]string{}, map[string]journal.Checkpoint{}
 	end := s.j.Position()
-	s.at = end
+	shared := false
 	for c, err := range s.j.Checkpoints(s.ctx, namePrefix) {
 		if err != nil {
 			return err
@@ -120,7 +120,17 @@ func (s *Set) load() error {
 		} else if name, ok := strings.CutPrefix(c.Name, atPrefix); ok {
 			ats[name] = c
 		} else if c.Name == sharedName {
-			s.at = min(c.Position, end)
+			s.at, shared = min(c.Position, end), true
+		}
+	}
+	if !shared {
+		// It is stored now and then only: until the first time everybody
+		// speaks for himself, also those who leave it to the shared one.
+		s.at = end
+		for _, c := range ats {
+			if c.Via == sharedName {
+				s.at = min(s.at, c.Position)
+			}
 		}
 	}
 	s.shared = s.at

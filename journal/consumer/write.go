@@ -165,13 +165,19 @@ func (c *Consumer) part(w *journal.Write) part {
 	p := part{c: c, waiters: c.waiters}
 	c.waiters = nil
 	c.busy = true
+	var settled map[uint64]bool
 	for _, e := range c.sorted() {
-		if e.reason != "" {
-			p.parked = append(p.parked, e)
-			w.Events = append(w.Events, c.parkedDraft(e))
+		if e.reason == "" {
+			continue
 		}
+		if settled == nil {
+			settled = make(map[uint64]bool)
+		}
+		settled[e.position] = true
+		p.parked = append(p.parked, e)
+		w.Events = append(w.Events, c.parkedDraft(e))
 	}
-	cp := c.checkpoint(nil)
+	cp := c.checkpoint(settled)
 	if c.via = c.idle(); c.via {
 		c.read = c.position()
 		cp.Position, cp.Via = c.read, sharedName
