@@ -231,7 +231,7 @@ trap 'test -z "$node" || kill "$node" 2>/dev/null || :' EXIT
 	// The node has stopped, and left what the script is about.
 	list := exec.Command(bin, "log", "-o", "json", "--data", filepath.Join(dir, "data"))
 	log, err := list.Output()
-	if n := strings.Count(string(log), "\n"); err != nil || n != 3 {
+	if n := strings.Count(string(log), "\n"); err != nil || n != 7 { // three of orders, three of tickets, and which model there is
 		t.Errorf("the journal has %d events, %v:\n%s", n, err, log)
 	}
 }

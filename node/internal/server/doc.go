@@ -39,6 +39,9 @@
 //     as by the journal, for tokens that no pattern limits (TestIntentsOverHTTP).
 //   - The log names events whose payload seems to hold a secret, and shows no
 //     payload (TestSecretsAreWarnedAbout).
+//   - Requests a second, connections and readers of the stream are bounded: one
+//     too many is refused, and those that are there go on (TestRate,
+//     TestConnectionsAreBounded, TestStreamsAreBounded).
 //   - While the disk is nearly full, appends are refused with 507 and reads go
 //     on (TestLowSpace).
 //

@@ -11,10 +11,9 @@ import (
 
 // What may be under way at a time, whoever asks.
 const (
-	maxConnections = 8192
-	maxLarge       = 16       // bodies above smallBody that are read or being stored
-	smallBody      = 64 << 10 // bytes
-	maxBuckets     = 10_000   // tokens and addresses whose rate is known
+	maxLarge   = 16       // bodies above smallBody that are read or being stored
+	smallBody  = 64 << 10 // bytes
+	maxBuckets = 10_000   // tokens and addresses whose rate is known
 )
 
 // limits bound what clients can make a node hold.
@@ -37,7 +36,7 @@ type bucket struct {
 func (l *limits) init(o Options) {
 	l.streams = make(chan struct{}, o.Streams)
 	l.large = make(chan struct{}, maxLarge)
-	l.conns = make(chan struct{}, maxConnections)
+	l.conns = make(chan struct{}, o.Connections)
 	l.rate = o.RatePerToken
 	l.buckets = map[string]*bucket{}
 }

@@ -168,21 +168,6 @@ func TestVagueParameters(t *testing.T) {
 	}
 }
 
-func TestRate(t *testing.T) {
-	r := start(t, server.Options{RatePerToken: 5})
-	var refused int
-	for range 20 {
-		if a := r.do("GET", "/v1/stats", ""); a.status == 429 {
-			refused++
-		} else if a.status != 200 {
-			t.Errorf("%d", a.status)
-		}
-	}
-	if refused < 10 {
-		t.Errorf("only %d of 20 requests at once were refused", refused)
-	}
-}
-
 func TestNotReady(t *testing.T) {
 	tokens, err := auth.Open(t.TempDir())
 	if err != nil {

@@ -80,6 +80,10 @@ type Options struct {
 	// Streams bounds how many readers follow at the same time. Default 4,096.
 	Streams int
 
+	// Connections bounds how many are open at the same time; one more is
+	// closed as it comes. Default 8,192.
+	Connections int
+
 	// Heartbeat is how often a quiet stream says that it is there. Default 15 s.
 	Heartbeat time.Duration
 
@@ -140,6 +144,9 @@ func New(o Options) *Server {
 	}
 	if o.Streams == 0 {
 		o.Streams = 4096
+	}
+	if o.Connections == 0 {
+		o.Connections = 8192
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 15 * time.Second
