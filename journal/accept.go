@@ -122,12 +122,9 @@ next:
 	for k := range refs {
 		p := &refs[k]
 		found := events.Ref{ID: p.ID}
-		for n := range i {
-			if r.sealed[n].ID == p.ID {
-				found.Digest, found.Position = r.sealed[n].Digest, base+uint64(n)+1
-			}
-		}
-		if found.Position == 0 {
+		if n, ok := r.earlier(p.ID, i); ok {
+			found.Digest, found.Position = r.sealed[n].Digest, base+uint64(n)+1
+		} else {
 			var err error
 			found.Position, found.Digest, err = j.parent(p)
 			if err != nil {
@@ -155,16 +152,39 @@ next:
 	return e.SetParents(refs)
 }
 
+// fewEvents are looked through faster than a map of them is made.
+const fewEvents = 32
+
+// earlier finds the event with an id among the first n of r.
+func (r *request) earlier(id events.ID, n int) (i int, ok bool) {
+	if n <= fewEvents {
+		for i := range n {
+			if r.sealed[i].ID == id {
+				return i, true
+			}
+		}
+		return 0, false
+	}
+	if r.places == nil {
+		r.places = make(map[events.ID]int, len(r.sealed))
+		for i := range r.sealed {
+			if _, ok := r.places[r.sealed[i].ID]; !ok {
+				r.places[r.sealed[i].ID] = i
+			}
+		}
+	}
+	i, ok = r.places[id]
+	return i, ok && i < n
+}
+
 // known returns the positions of r's events if all of them are stored, and
 // nil if none is.
 func (j *Journal) known(r *request) ([]uint64, error) {
 	var positions []uint64
 	for i := range r.sealed {
 		e := &r.sealed[i]
-		for n := range i {
-			if r.sealed[n].ID == e.ID {
-				return nil, fmt.Errorf("event %s: %w: it stands twice in one write", e.ID, ErrIDConflict)
-			}
+		if _, ok := r.earlier(e.ID, i); ok {
+			return nil, fmt.Errorf("event %s: %w: it stands twice in one write", e.ID, ErrIDConflict)
 		}
 		if r.slots[i].minted {
 			continue

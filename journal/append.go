@@ -90,6 +90,7 @@ type request struct {
 	stateDigests []StateDigest
 	bytes        int64
 	embeds       bool
+	places       map[events.ID]int // of the events of a large write, once they are looked for
 
 	// Nearly every write has one event in one stream: these spare it three
 	// allocations.

@@ -693,3 +693,46 @@ func TestWriteTooLarge(t *testing.T) {
 		t.Errorf("%d events", len(got))
 	}
 }
+
+// In a write of any size an event may have earlier ones of it as parents, and
+// no later one, and no id stands twice.
+func TestParentsWithinAWrite(t *testing.T) {
+	for _, n := range []int{2, 33, 34, 200} {
+		ds := make([]events.Draft, n)
+		for i := range ds {
+			ds[i] = withID(draft("s", "test.happened", fmt.Sprint(i)), nthID(i+1))
+			if i > 0 {
+				ds[i] = withParents(ds[i], events.Ref{ID: nthID(i)})
+			}
+		}
+		j := memory(t)
+		last := ds[n-1]
+		ds[n-1] = withParents(withID(last, nthID(1)))
+		refused(t, j, write(ds...), journal.ErrIDConflict)
+		ds[n-1] = last
+		ds[n-2] = withParents(withID(draft("s", "test.happened", "x"), nthID(n-1)), events.Ref{ID: nthID(n)})
+		var unknown *journal.UnknownParentError
+		if _, err := tryAppend(t, j, write(ds...)); !errors.As(err, &unknown) || unknown.Event != nthID(n-1) || !slices.Equal(unknown.Parents, []events.ID{nthID(n)}) {
+			t.Errorf("%d events: a later parent: %v", n, err)
+		}
+		ds[n-2] = withParents(ds[n-2], events.Ref{ID: nthID(1)})
+		if n == 2 {
+			ds[0].Parents = nil
+		}
+		es := add(t, j, ds...)
+		for i := range es[1:] {
+			want := es[i].Ref()
+			if i+1 == n-2 {
+				want = es[0].Ref()
+			}
+			if got := es[i+1].Parents; len(got) != 1 || got[0] != want {
+				t.Errorf("event %d of %d: parents %v, want %v", i+2, n, got, want)
+			}
+		}
+		if again := add(t, j, ds...); again[n-1].Position != uint64(n) {
+			t.Errorf("sent again it stands at %d", again[n-1].Position)
+		}
+		verified(t, j)
+		closeOK(t, j)
+	}
+}

@@ -83,6 +83,31 @@ func filled(b *testing.B, n int) *journal.Journal {
 
 const benchEvents = 50_000
 
+// BenchmarkLargeWrite appends chains of events, each the parent of the next, in
+// writes of different sizes.
+func BenchmarkLargeWrite(b *testing.B) {
+	for _, size := range []int{32, 1024, journal.MaxWriteEvents} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			j := open(b, b.TempDir()+"/journal", journal.Options{Level: journal.LevelOS})
+			var n uint64
+			for b.Loop() {
+				ds := make([]events.Draft, size)
+				for i := range ds {
+					ds[i] = events.Draft{ID: nthID(int(n) + i + 1), Stream: "s", Kind: "bench.event", Payload: fmt.Append(nil, n, i)}
+					if i > 0 {
+						ds[i].Parents = []events.Ref{{ID: ds[i-1].ID}}
+					}
+				}
+				if _, err := j.Append(b.Context(), journal.Write{Events: ds}); err != nil {
+					b.Fatal(err)
+				}
+				n += uint64(size)
+			}
+			perSecond(b, n)
+		})
+	}
+}
+
 func BenchmarkRead(b *testing.B) {
 	j := filled(b, benchEvents)
 	for name, q := range map[string]journal.Query{
