@@ -324,8 +324,6 @@ func TestSteeringIsRefused(t *testing.T) {
 	for what, err := range map[string]error{
 		"merge with itself":    failed2(j.MergeIntents(ctx, a, a)),
 		"split of one part":    failed3(j.SplitIntent(ctx, a)),
-		"embedding again":      failed2(j.EmbedEvent(ctx, es[1].Position, make([]float32, dim))),
-		"a vector of nothing":  failed2(j.EmbedEvent(ctx, 1, nil)),
 		"another dimension":    failed2(j.EmbedEvent(ctx, 1, make([]float32, dim+1))),
 		"a vector to nowhere":  failed2(j.EmbedEvent(ctx, 1, make([]float32, dim))),
 		"a model without name": j.UseModel(ctx, journal.Model{Dimension: dim}),
@@ -336,6 +334,38 @@ func TestSteeringIsRefused(t *testing.T) {
 	}
 	if j.Position() != 20 {
 		t.Errorf("something was journaled: %d", j.Position())
+	}
+}
+
+// A vector comes late for events that have none and may have one: what a
+// subject key hides, a vector of it would tell.
+func TestLateEmbeddingIsRefused(t *testing.T) {
+	j := open(t, "/data", with(disktest.New(), leader(0.9)))
+	good := embedding(rand.New(rand.NewPCG(1, 1)), 1)
+	has := draft("s", "test.happened", "a")
+	has.Embedding = good
+	hidden := draft("s", "test.happened", "b")
+	hidden.SubjectKey = "somebody"
+	es := add(t, j, has, hidden, draft("s", "test.happened", "c"))
+	for _, c := range []struct {
+		of     int
+		vector []float32
+		want   string
+	}{
+		{0, good, "has an embedding"},
+		{1, good, "subject key"},
+		{2, nil, "empty"},
+	} {
+		if _, err := j.EmbedEvent(t.Context(), es[c.of].Position, c.vector); !errors.Is(err, intent.ErrEmbedding) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("event %d: %v, want %q", c.of+1, err, c.want)
+		}
+	}
+	if j.Position() != es[2].Position {
+		t.Errorf("something was journaled: %d", j.Position())
+	}
+	late, err := j.EmbedEvent(t.Context(), es[2].Position, good)
+	if err != nil || late.Position != es[2].Position+1 {
+		t.Errorf("an event without: %+v, %v", late, err)
 	}
 }
 
