@@ -152,29 +152,18 @@ next:
 	return e.SetParents(refs)
 }
 
-// fewEvents are looked through faster than a map of them is made.
-const fewEvents = 32
-
 // earlier finds the event with an id among the first n of r.
 func (r *request) earlier(id events.ID, n int) (i int, ok bool) {
-	if n <= fewEvents {
-		for i := range n {
-			if r.sealed[i].ID == id {
-				return i, true
-			}
-		}
-		return 0, false
+	if r.byID != nil {
+		i, ok = r.byID[id]
+		return i, ok && i < n
 	}
-	if r.places == nil {
-		r.places = make(map[events.ID]int, len(r.sealed))
-		for i := range r.sealed {
-			if _, ok := r.places[r.sealed[i].ID]; !ok {
-				r.places[r.sealed[i].ID] = i
-			}
+	for i := range n {
+		if r.sealed[i].ID == id {
+			return i, true
 		}
 	}
-	i, ok = r.places[id]
-	return i, ok && i < n
+	return 0, false
 }
 
 // known returns the positions of r's events if all of them are stored, and

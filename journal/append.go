@@ -90,7 +90,7 @@ type request struct {
 	stateDigests []StateDigest
 	bytes        int64
 	embeds       bool
-	places       map[events.ID]int // of the events of a large write, once they are looked for
+	byID         map[events.ID]int // where each id first stands in sealed; nil for a small write
 
 	// Nearly every write has one event in one stream: these spare it three
 	// allocations.
@@ -104,6 +104,9 @@ type request struct {
 	receipt  Receipt
 	err      error
 }
+
+// fewEvents are looked through faster than a map of them is made.
+const fewEvents = 32
 
 // slot is what the committer needs to know of an event besides the event.
 type slot struct {
@@ -235,6 +238,12 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 	for i := range w.Imported {
 		if err := r.imported(i, &w.Imported[i]); err != nil {
 			return nil, err
+		}
+	}
+	if n > fewEvents {
+		r.byID = make(map[events.ID]int, n)
+		for i := n - 1; i >= 0; i-- { // of an id that stands twice the first is left
+			r.byID[r.sealed[i].ID] = i
 		}
 	}
 	for i := range w.Checkpoints {

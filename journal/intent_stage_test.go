@@ -324,8 +324,6 @@ func TestSteeringIsRefused(t *testing.T) {
 	for what, err := range map[string]error{
 		"merge with itself":    failed2(j.MergeIntents(ctx, a, a)),
 		"split of one part":    failed3(j.SplitIntent(ctx, a)),
-		"another dimension":    failed2(j.EmbedEvent(ctx, 1, make([]float32, dim+1))),
-		"a vector to nowhere":  failed2(j.EmbedEvent(ctx, 1, make([]float32, dim))),
 		"a model without name": j.UseModel(ctx, journal.Model{Dimension: dim}),
 	} {
 		if err == nil {
@@ -355,6 +353,8 @@ func TestLateEmbeddingIsRefused(t *testing.T) {
 		{0, good, "has an embedding"},
 		{1, good, "subject key"},
 		{2, nil, "empty"},
+		{2, make([]float32, dim+1), fmt.Sprint("dimensions, want ", dim)},
+		{2, make([]float32, dim), "points nowhere"},
 	} {
 		if _, err := j.EmbedEvent(t.Context(), es[c.of].Position, c.vector); !errors.Is(err, intent.ErrEmbedding) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("event %d: %v, want %q", c.of+1, err, c.want)

@@ -53,5 +53,6 @@
 //	                       settled, in order: uv position, less the one before;
 //	                       uv deliveries; uv due, in Unix milliseconds
 //	$consumer.shared       position: it stands for every consumer whose own
-//	                       checkpoint names it as via and lies before it
+//	                       checkpoint names it as via and lies before it;
+//	                       until it is first stored each stands at its own
 package consumer

@@ -106,9 +106,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); time.Since(begun) < 20*time.Second; {
-		if ask(dial()) == nil {
+		c := dial()
+		if ask(c) == nil {
 			return
 		}
+		_ = c.Close()
 	}
 	t.Error("the place is not free again")
 }

@@ -166,7 +166,7 @@ func TestMalformed(t *testing.T) {
 	if len(requests) < 300 {
 		t.Errorf("the corpus has only %d requests", len(requests))
 	}
-	before := serving()
+	before := goroutines()
 	var slowest time.Duration
 	for name, text := range requests {
 		start := time.Now()
@@ -183,20 +183,20 @@ func TestMalformed(t *testing.T) {
 		t.Errorf("the journal has come to %d", p)
 	}
 	for range 400 { // connections end a little after their answers
-		if len(serving()) <= len(before) {
+		if len(goroutines()) <= len(before) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	t.Errorf("%d goroutines before, after:\n%s", len(before), strings.Join(serving(), "\n\n"))
+	t.Errorf("%d goroutines before, after:\n%s", len(before), strings.Join(goroutines(), "\n\n"))
 }
 
-// serving returns the stacks of the goroutines that serve connections. Others
-// come and go as actors have something to do.
-func serving() []string {
+// goroutines returns the stacks of all goroutines but the workers that come and
+// go as actors have something to do.
+func goroutines() []string {
 	buf := make([]byte, 1<<20)
 	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	return slices.DeleteFunc(all, func(s string) bool { return !strings.Contains(s, "net/http.") })
+	return slices.DeleteFunc(all, func(s string) bool { return strings.Contains(s, "actors.(*workers).") })
 }
 
 // exchange sends text over a connection of its own and returns the status of
