@@ -110,6 +110,11 @@ func (j *Journal) IntentError() error {
 	return j.intent.broken
 }
 
+// IntentPosition returns the position up to which every event has the intent that
+// it will have, but for being embedded later, merged or split: at most the durable
+// mark. A filter by intent ends there.
+func (j *Journal) IntentPosition() uint64 { return j.intent.upTo(j.mark.load()) }
+
 // ResolveIntent returns the intent that an id stands for now, with merges
 // followed: the id itself if nothing is known of it.
 func (j *Journal) ResolveIntent(id events.ID) events.ID { return j.intent.resolve(id) }

@@ -132,10 +132,14 @@ func (a *app) showConsumers(cs ...*consumer.Consumer) error {
 		var filter []string
 		for _, f := range []struct{ name, value string }{
 			{"stream", i.Stream}, {"agent", i.Agent}, {"kind", strings.Join(i.Kinds, ",")}, {"correlation", i.Correlation},
+			{"intent", i.Intent},
 		} {
 			if f.value != "" {
 				filter = append(filter, f.name+"="+printable(f.value))
 			}
+		}
+		if i.Like != "" {
+			filter = append(filter, fmt.Sprintf("like=(a text) min=%g", i.Min))
 		}
 		if len(filter) == 0 {
 			filter = []string{"everything"}
@@ -156,9 +160,14 @@ func (a *app) consumersCreate() *cobra.Command {
 		Long: `Creates a consumer. It begins with the first event of the journal, after a cursor,
 at a time, or with --from-end after the last event there is now.
 
+--like selects by meaning, and --intent what is assigned to an intent, under any name
+that the intent has or had. Either is handed an event that is embedded later as the
+event in the stream $intents that embedded it.
+
 If there is one of this name it must be configured alike.`,
 		Example: lines(
 			"toka-node consumers create mailer --kind 'order.placed' --data ./data",
+			"toka-node consumers create refunds --intent 0193b5a4-9c1e-8c4e-8a53-2f1d3c5b7a90",
 			"toka-node consumers create audit --from-end --max-deliver 10 --backoff 1s,1m"),
 	}
 	// withSet wraps RunE, so what needs no journal is checked in Args.

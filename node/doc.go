@@ -67,8 +67,8 @@
 //   - Intents are listed, now or as of a cursor, shown, explained, merged, split and
 //     drawn; the same journal gives the same picture (TestIntents,
 //     TestIntentsMergeSplitAsOf, TestIntentsExplain, TestIntentsMap).
-//   - A list, a durable consumer and who follows a node select alike by meaning
-//     (TestByMeaning).
+//   - A list, a durable consumer and who follows a node select alike by meaning and
+//     by intent (TestByMeaning, TestByIntent).
 //   - Questions about causes are answered as git answers them for its own
 //     history (TestOracle).
 //   - A bundle that is not sound is damage, and nothing of it is stored

@@ -58,3 +58,36 @@ func TestByMeaning(t *testing.T) {
 		t.Error(r.err)
 	}
 }
+
+// What is of one intent is selected alike by a list, by a durable consumer and by
+// who follows a node, from the first event on.
+func TestByIntent(t *testing.T) {
+	data, intents := embedded(t)
+	of := []string{"--intent", intents[0].ID, "--data", data, "-o", "json"}
+	want := cursors(t, must(t, node.ExitDone, append([]string{"log"}, of...)...).out)
+	if len(want) < 2 || len(want) != intents[0].Size {
+		t.Fatalf("%d events of an intent of %d", len(want), intents[0].Size)
+	}
+	r := must(t, node.ExitDone, append([]string{"consumers", "create", "biggest"}, of...)...)
+	if !strings.Contains(r.out, `"intent":"`+intents[0].ID+`"`) {
+		t.Error(r.out)
+	}
+	if r := must(t, node.ExitDone, "consumers", "show", "biggest", "--data", data); !strings.Contains(r.out, "intent="+intents[0].ID) {
+		t.Error(r.out)
+	}
+	n := runNode(t, actors.NewRegistry(), data)
+	got := cursors(t, must(t, node.ExitDone, "consumers", "fetch", "biggest", "--limit", "300", "--data", data, "-o", "json").out)
+	if !slices.Equal(got, want) {
+		t.Errorf("a consumer gets %v, want %v", got, want)
+	}
+	code, out, errs := commandLine(t, "", append([]string{"tail", "--after", "0", "--limit", "2"}, of...)...)
+	if got := cursors(t, out); code != node.ExitDone || !slices.Equal(got, want[:2]) {
+		t.Errorf("following shows %v, want %v: %s", got, want[:2], errs)
+	}
+	if n.stop() != node.ExitDone {
+		t.Error(n.errs)
+	}
+	if r := must(t, node.ExitUsage, "consumers", "create", "other", "--intent", "x", "--data", data); !strings.Contains(r.err, "intent: ") {
+		t.Error(r.err)
+	}
+}

@@ -28,10 +28,10 @@ func (f *filter) flags(c *cobra.Command, bounded bool) {
 	c.Flags().StringVar(&f.q.Correlation, "correlation", "", "only events with this correlation id")
 	c.Flags().StringVar(&f.since, "since", "", "only events recorded at this time or later: RFC 3339, or how long ago, as in 90m")
 	c.Flags().StringVar(&f.after, "after", "", "only events after this cursor")
+	c.Flags().StringVar(&f.intent, "intent", "", "only events of this intent, by its id")
 	if !bounded {
 		return
 	}
-	c.Flags().StringVar(&f.intent, "intent", "", "only events of this intent, by its id")
 	c.Flags().StringVar(&f.until, "until", "", "only events recorded before this time")
 	c.Flags().StringVar(&f.before, "before", "", "only events before this cursor")
 	c.Flags().BoolVar(&f.q.Backwards, "backwards", false, "the newest first")

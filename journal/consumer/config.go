@@ -35,8 +35,8 @@ type Config struct {
 	// beginning with $.
 	Name string
 
-	// Query is the filter: Stream, Agent, Kinds, Correlation, Like, and where to
-	// begin: After or Since. The zero Query is everything from the beginning.
+	// Query is the filter: Stream, Agent, Kinds, Correlation, Like, Intent, and
+	// where to begin: After or Since. The zero Query is everything from the beginning.
 	Query journal.Query
 
 	// AckWait is how long a delivery may take before it comes again. Default
@@ -83,8 +83,6 @@ func (c *Config) check() error {
 		return bad("its name has %d bytes; the limit is %d", len(c.Name), maxName)
 	case strings.HasPrefix(c.Name, "$"):
 		return bad("names that begin with $ belong to the system")
-	case !q.Intent.IsZero():
-		return bad("a filter cannot select by intent, which is known only after the event")
 	case q.Like != nil && q.Like.Check(len(q.Like)) != nil:
 		return bad("the vector of Like is none that intent.Quantize makes")
 	case q.Like == nil && q.Min != 0 || math.IsNaN(q.Min) || math.IsInf(q.Min, 0):
@@ -123,6 +121,7 @@ type configJSON struct {
 	Correlation string     `json:"correlation,omitempty"`
 	Like        []byte     `json:"like,omitempty"` // as a vector is stored
 	Min         float64    `json:"min,omitempty"`
+	Intent      events.ID  `json:"intent,omitzero"`
 	After       uint64     `json:"after,omitempty"`
 	Since       *time.Time `json:"since,omitempty"`
 	AckWait     int64      `json:"ack_wait_ms"`
@@ -137,7 +136,7 @@ type configJSON struct {
 func (c *Config) encode(begun uint64) (string, error) {
 	w := configJSON{
 		Stream: c.Query.Stream, Agent: c.Query.Agent, Correlation: c.Query.Correlation, After: c.Query.After,
-		AckWait: c.AckWait.Milliseconds(), MaxInFlight: c.MaxInFlight, MaxDeliver: c.MaxDeliver, Begun: begun,
+		Intent: c.Query.Intent, AckWait: c.AckWait.Milliseconds(), MaxInFlight: c.MaxInFlight, MaxDeliver: c.MaxDeliver, Begun: begun,
 	}
 	if c.Query.Like != nil {
 		w.Like, w.Min = c.Query.Like.Bytes(), c.Query.Min
@@ -163,7 +162,7 @@ func decodeConfig(name, text string) (c Config, begun uint64, err error) {
 	}
 	c = Config{
 		Name: name, AckWait: time.Duration(w.AckWait) * time.Millisecond, MaxInFlight: w.MaxInFlight, MaxDeliver: w.MaxDeliver,
-		Query: journal.Query{Stream: w.Stream, Agent: w.Agent, Correlation: w.Correlation, After: w.After},
+		Query: journal.Query{Stream: w.Stream, Agent: w.Agent, Correlation: w.Correlation, Intent: w.Intent, After: w.After},
 	}
 	if len(w.Like) > 0 {
 		if c.Query.Like, err = intent.ParseVector(w.Like, len(w.Like)/2); err != nil {

@@ -17,7 +17,8 @@ import (
 type Consumer struct {
 	set    *Set
 	config Config
-	stream string // where its parked events go
+	filter journal.Query // the part of config.Query that an event alone decides
+	stream string        // where its parked events go
 	begun  uint64
 
 	// Guarded by set.mu.
@@ -30,6 +31,10 @@ type Consumer struct {
 	reading     bool              // somebody reads on from read
 	wake        chan struct{}     // closed and replaced when anything changes
 	ended       error
+
+	// Of one that selects by intent; see intent.go.
+	at   uint64 // as Set.at
+	stop context.CancelFunc
 
 	// See write.go.
 	busy       bool // its checkpoint is on its way to the disk
@@ -65,10 +70,12 @@ type Info struct {
 }
 
 func newConsumer(s *Set, config Config, begun uint64) *Consumer {
-	return &Consumer{
-		set: s, config: config, stream: namePrefix + config.Name, begun: begun,
+	c := &Consumer{
+		set: s, config: config, filter: config.Query, stream: namePrefix + config.Name, begun: begun,
 		entries: make(map[uint64]*entry), wake: make(chan struct{}),
 	}
+	c.filter.Intent = events.ID{} // an intent that was merged has another id
+	return c
 }
 
 // Name returns the consumer's name.
@@ -92,27 +99,28 @@ func (c *Consumer) Info() Info {
 	return out
 }
 
-// wants is the whole filter.
+// wants is the whole filter, but for what reading selects by: meaning and intent.
 func (c *Consumer) wants(e *events.Event) bool {
-	if e.Stream == c.stream || !c.config.Query.Matches(e) {
+	q := &c.filter
+	if e.Stream == c.stream || !q.Matches(e) {
 		return false
 	}
-	if !events.SystemKind(e.Kind) {
+	if !events.SystemKind(e.Kind) || (q.Like != nil || c.byIntent()) && len(q.Kinds) == 0 && embedsLater(e) {
 		return true
 	}
-	return slices.ContainsFunc(c.config.Query.Kinds, func(p events.Pattern) bool {
+	return slices.ContainsFunc(q.Kinds, func(p events.Pattern) bool {
 		return events.SystemKind(p.String()) && p.Match(e.Kind)
 	})
 }
 
 // idle says that nothing is left to do up to where the set has come.
 func (c *Consumer) idle() bool {
-	return len(c.entries) == 0 && c.next == 0 && c.read >= c.known
+	return !c.byIntent() && len(c.entries) == 0 && c.next == 0 && c.read >= c.known
 }
 
 func (c *Consumer) position() uint64 {
 	if c.next == 0 && c.read >= c.known {
-		return max(c.read, c.set.at)
+		return max(c.read, c.offered())
 	}
 	return c.read
 }
@@ -123,8 +131,8 @@ func (c *Consumer) broadcast() {
 	c.wake = make(chan struct{})
 }
 
-// end fails everybody who uses the consumer, now and later.
-func (c *Consumer) end(err error) {
+// close fails everybody who uses the consumer, now and later.
+func (c *Consumer) close(err error) {
 	if c.ended != nil {
 		return
 	}

@@ -314,7 +314,6 @@ func TestConfig(t *testing.T) {
 		"no name":     func(c *consumer.Config) { c.Name = "" },
 		"system name": func(c *consumer.Config) { c.Name = "$x" },
 		"long name":   func(c *consumer.Config) { c.Name = strings.Repeat("x", 201) },
-		"intent":      func(c *consumer.Config) { c.Query.Intent = events.ID{1} },
 		"backwards":   func(c *consumer.Config) { c.Query.Backwards = true },
 		"an end":      func(c *consumer.Config) { c.Query.Before = 7 },
 		"a limit":     func(c *consumer.Config) { c.Query.Limit = 7 },

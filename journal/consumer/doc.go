@@ -23,10 +23,22 @@
 //     (TestRedelivery, TestParked). Attempts are on disk before the delivery
 //     is handed out, so an event that ends the process is parked too
 //     (TestAttemptsSurvive).
+//   - A filter can select by meaning and by intent, from the beginning and from
+//     then on, also across a restart (TestConsumerByMeaning, TestConsumerByIntent).
+//     One by intent is handed an event when its intent is assigned, and goes by
+//     what journal.Subscribe does: by any name of an intent it selects what that
+//     name stands for when the event is read, so that after a merge both names
+//     are handed what comes for either, and what a reader has passed does not
+//     come again under another name (TestMergedIntents). An event that is
+//     embedded later comes as the event of the system that embedded it, unless
+//     the filter has kinds and does not name that one
+//     (TestConsumerOfWhatIsEmbeddedLater).
 //   - A consumer comes forward while its filter selects nothing, and an idle
 //     one costs an append nothing: one reader follows the journal for all of a
 //     set, and one checkpoint speaks for all that are idle
-//     (TestIdleConsumersAreNotWrittenToDisk, TestOneReaderForAll).
+//     (TestIdleConsumersAreNotWrittenToDisk, TestOneReaderForAll). One that
+//     selects by intent comes forward too (TestByIntentComesForward), with a
+//     reader and a checkpoint of its own.
 //   - All that open a journal's consumers in one process share one set
 //     (TestOpenIsShared).
 //
@@ -36,11 +48,13 @@
 // at all. It does not deliver exactly once: a handler that does its work
 // outside the journal may do it again after a crash; with Commit the work in
 // the journal is done once. What is due again is found when somebody fetches:
-// nothing runs for a consumer that nobody reads. A filter cannot select by
-// intent, which is known only after the event.
+// nothing runs for a consumer that nobody reads, but for the reader of one by
+// intent. Such a one waits where intents are not assigned, for whatever reason
+// (see journal.Journal.IntentError), and goes by the intents that there are: a
+// journal opened without a strategy assigns none.
 //
-// Events of the system (kinds that begin with toka.) are delivered only where
-// a pattern begins so too, and never those of the consumer's own stream.
+// Events of the system (kinds that begin with toka.) are otherwise delivered only
+// where a pattern begins so too, and never those of the consumer's own stream.
 //
 // # What is stored
 //

@@ -34,7 +34,7 @@ func (c *Consumer) Fetch(ctx context.Context, n int) ([]Delivery, error) {
 // by now it returns something if there is anything, and nothing otherwise.
 func (c *Consumer) FetchNow(ctx context.Context, n int) ([]Delivery, error) {
 	c.set.mu.Lock()
-	c.known = max(c.known, c.set.j.Position()) // the set may not have seen it all
+	c.known = max(c.known, c.end()) // the set may not have seen it all
 	c.set.mu.Unlock()
 	for {
 		ds, wake, _, err := c.take(ctx, n)
@@ -185,7 +185,7 @@ func (c *Consumer) wearOut(ctx context.Context, worn []taken) error {
 // scan reads on: at most n events that the consumer wants, and the position up
 // to which these are all.
 func (c *Consumer) scan(ctx context.Context, after uint64, n int) (found []events.Event, reached uint64, err error) {
-	end := min(c.set.j.Position(), after+fetchWindow)
+	end := min(c.end(), after+fetchWindow)
 	q := c.config.Query
 	q.After, q.Before = max(q.After, after), end+1
 	bytes := 0
@@ -219,8 +219,8 @@ func (c *Consumer) reach(position uint64, es []events.Event) {
 	if c.next != 0 && c.next <= position {
 		// What else the set has seen meanwhile was not noted.
 		c.next = 0
-		if c.set.at > position {
-			c.known = c.set.at
+		if at := c.offered(); at > position {
+			c.known = at
 		}
 	}
 	if len(es) == 0 && c.read-c.storedRead >= saveEvery {

@@ -91,6 +91,11 @@ func (s *Set) Close() error {
 	delete(sets, s.j)
 	s.stop()
 	s.mu.Lock()
+	for _, c := range s.consumers {
+		if c.byIntent() && c.read > c.storedRead {
+			c.mark()
+		}
+	}
 	s.save = s.save || s.at > s.shared
 	s.write()
 	s.closed = true
@@ -152,8 +157,13 @@ func (s *Set) load() error {
 
 // add takes a consumer in. The caller holds mu.
 func (s *Set) add(c *Consumer) {
-	c.known = s.at
 	s.consumers[c.config.Name] = c
+	if c.byIntent() {
+		c.begin()
+		c.known = c.at
+		return
+	}
+	c.known = s.at
 	s.routes.add(c)
 	if !c.via {
 		s.touched[c] = struct{}{}
@@ -260,8 +270,12 @@ func (s *Set) Delete(ctx context.Context, name string) error {
 	delete(s.consumers, name)
 	delete(s.dirty, c)
 	delete(s.touched, c)
-	s.routes.remove(c)
-	c.end(fmt.Errorf("consumer %q: %w: it was deleted", name, ErrNotFound))
+	if c.byIntent() {
+		c.stop()
+	} else {
+		s.routes.remove(c)
+	}
+	c.close(fmt.Errorf("consumer %q: %w: it was deleted", name, ErrNotFound))
 	return nil
 }
 
@@ -271,7 +285,7 @@ func (s *Set) fail(err error) {
 		s.err = err
 	}
 	for _, c := range s.consumers {
-		c.end(s.err)
+		c.close(s.err)
 	}
 }
 

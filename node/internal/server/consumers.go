@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"time"
@@ -28,6 +29,9 @@ type ConsumerInfo struct {
 	Agent       string     `json:"agent,omitempty"`
 	Kinds       []string   `json:"kinds,omitempty"`
 	Correlation string     `json:"correlation,omitempty"`
+	Intent      string     `json:"intent,omitempty"`
+	Like        string     `json:"like,omitempty" doc:"A vector, as base64url"`
+	Min         float64    `json:"min,omitempty" doc:"Least cosine to it"`
 	After       uint64     `json:"after,omitempty"`
 	Since       *time.Time `json:"since,omitempty"`
 	AckWait     string     `json:"ack_wait"`
@@ -43,6 +47,12 @@ func DescribeConsumer(i consumer.Info) ConsumerInfo {
 		Name: i.Config.Name, Position: i.Position, Lag: i.Lag, Open: i.Open, Due: i.Due,
 		Stream: q.Stream, Agent: q.Agent, Correlation: q.Correlation, After: q.After,
 		AckWait: i.Config.AckWait.String(), MaxInFlight: i.Config.MaxInFlight, MaxDeliver: i.Config.MaxDeliver,
+	}
+	if !q.Intent.IsZero() {
+		out.Intent = q.Intent.String()
+	}
+	if q.Like != nil {
+		out.Like, out.Min = base64.RawURLEncoding.EncodeToString(q.Like.Bytes()), q.Min
 	}
 	for _, p := range q.Kinds {
 		out.Kinds = append(out.Kinds, p.String())
@@ -77,6 +87,9 @@ type consumerConfig struct {
 	Agent       string    `json:"agent,omitempty" nullable:"true" doc:"Only events of this agent" maxLength:"256"`
 	Kinds       []string  `json:"kinds,omitempty" doc:"Only kinds that one of these matches" maxItems:"64"`
 	Correlation string    `json:"correlation,omitempty" nullable:"true" maxLength:"256"`
+	Intent      string    `json:"intent,omitempty" nullable:"true" doc:"Only events of this intent, under any name that it has or had" maxLength:"36"`
+	Like        string    `json:"like,omitempty" nullable:"true" doc:"Only events that mean the like: base64url of a vector of the events' model, at unit length, 16 bits a component as a journal stores it" maxLength:"12000"`
+	Min         float64   `json:"min,omitempty" nullable:"true" doc:"Least cosine to the vector of like" minimum:"-1" maximum:"1"`
 	After       string    `json:"after,omitempty" nullable:"true" doc:"Begin after this cursor; without it, with the first event of the journal" maxLength:"64"`
 	Since       time.Time `json:"since,omitzero" nullable:"true" doc:"Begin with what was recorded at this time"`
 	AckWait     string    `json:"ack_wait,omitempty" nullable:"true" doc:"How long a delivery may take before it comes again" example:"30s" maxLength:"32"`
@@ -181,12 +194,13 @@ func (s *Server) createConsumer(ctx context.Context, n *Node, in *createInput) (
 		return nil, err
 	}
 	b := &in.Body
-	f := Filter{Stream: b.Stream, Agent: b.Agent, Kind: b.Kinds, Correlation: b.Correlation, Since: b.Since, After: b.After}
+	f := Filter{Stream: b.Stream, Agent: b.Agent, Kind: b.Kinds, Correlation: b.Correlation, Intent: b.Intent, Like: b.Like, Min: b.Min, Since: b.Since, After: b.After}
 	config := consumer.Config{Name: b.Name, MaxInFlight: b.MaxInFlight, MaxDeliver: b.MaxDeliver}
 	var err error
 	if config.Query, err = f.query(ctx, n.Journal); err != nil {
 		return nil, err
 	}
+	config.Query.Min = b.Min // which means nothing without like, and is refused then
 	if err := coversFilter(ctx, config.Query); err != nil {
 		return nil, err
 	}

@@ -134,3 +134,47 @@ func TestIntentsOverHTTP(t *testing.T) {
 	_, text = r.token(auth.Token{Name: "reader", Scopes: []auth.Scope{auth.Read, auth.Append}})
 	r.withToken(text).do("POST", "/v1/intents/"+big+"/split", "").refusal(t, 403, "scope")
 }
+
+// TestConsumersByMeaningAndIntentOverHTTP hands out what a filter by intent and by
+// meaning selects, and shows the filter.
+func TestConsumersByMeaningAndIntentOverHTTP(t *testing.T) {
+	r := startOn(t, server.Options{}, journal.Options{NewIntents: func(_ string, d int) intent.Strategy {
+		return cluster.NewLeader(cluster.Options{Dimension: d})
+	}})
+	for i, degrees := range []float64{0, 90, 10} {
+		if a := r.post(cloud("s", string(rune('a'+i)), "said", vector(degrees))); a.status != 201 {
+			t.Fatal(a)
+		}
+	}
+	e, err := r.j.At(t.Context(), 1)
+	if err != nil || e.Intent.ID.IsZero() {
+		t.Fatal(e.Intent, err)
+	}
+	v, err := intent.Quantize([]float32{0, 1, 0, 0}, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	like := base64.RawURLEncoding.EncodeToString(v.Bytes())
+	if info := r.create(`{"name":"of","intent":"` + e.Intent.ID.String() + `"}`); info.Intent != e.Intent.ID.String() {
+		t.Errorf("%+v", info)
+	}
+	if info := r.create(`{"name":"like","like":"` + like + `","min":0.9}`); info.Like != like || info.Min != 0.9 {
+		t.Errorf("%+v", info)
+	}
+	if got := r.fetch("of", "?limit=9"); got.String() != "1/1 3/1" {
+		t.Errorf("by intent: %s", got)
+	}
+	if got := r.fetch("like", "?limit=9"); got.String() != "2/1" {
+		t.Errorf("by meaning: %s", got)
+	}
+	r.post(cloud("s", "d", "said", vector(5)))
+	if got := r.fetch("of", "?wait=10s"); got.String() != "4/1" {
+		t.Errorf("by intent, what comes: %s", got)
+	}
+	for _, bad := range []string{`"intent":"x"`, `"intent":"01890000-0000-7000-8000-00000000000X"`, `"min":0.5`, `"like":"` + like + `","min":2`} {
+		a := r.do("POST", "/v1/consumers", `{"name":"x",`+bad+`}`, "Content-Type", "application/json")
+		a.refusal(t, 422, "invalid")
+	}
+	a := r.do("POST", "/v1/consumers", `{"name":"x","like":"AAAA"}`, "Content-Type", "application/json")
+	a.refusal(t, 400, "like-malformed")
+}
