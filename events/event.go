@@ -126,6 +126,9 @@ type Draft struct {
 	Extensions    map[string]string
 	Trace         string
 	Embedding     []float32 // any length but 0 must be the journal's dimension
+	// EmbeddingModel is what made Embedding, if the writer knows: it is not stored,
+	// and a journal whose model has another name refuses the event.
+	EmbeddingModel string
 
 	// SubjectKey names the key that a journal encrypts the payload with before
 	// it is hashed, so that the content can be erased with the key. Use one key

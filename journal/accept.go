@@ -222,6 +222,11 @@ func (j *Journal) place(g *group, r *request, i int) {
 	}
 	if in, ok := newIntentInput(e, vector); ok {
 		g.intents = append(g.intents, in)
+		if in.order != nil {
+			if m, ok := in.order.changesModel(); ok {
+				j.intent.changed(e.Position, m)
+			}
+		}
 	}
 	en := newEntry(e)
 	if holder != 0 {

@@ -111,6 +111,7 @@ const fewEvents = 32
 // slot is what the committer needs to know of an event besides the event.
 type slot struct {
 	vector  intent.Vector
+	model   string // that made the vector, if the writer says
 	minted  bool   // the id was drawn just now, so it cannot be known
 	hashed  bool   // the causal digest is computed
 	foreign bool   // it is imported: parents may be missing
@@ -230,7 +231,7 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 			if err != nil {
 				return nil, fmt.Errorf("event %s: %w", id, err)
 			}
-			sl.vector, r.embeds = v, true
+			sl.vector, sl.model, r.embeds = v, d.EmbeddingModel, true
 			e.EmbeddingDigest = events.EmbeddingDigest(v.Bytes())
 		}
 		r.bytes += 512 + int64(len(d.Payload)) + 2*int64(len(d.Embedding))

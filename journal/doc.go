@@ -85,7 +85,14 @@
 //     ends intents until the next start and nothing else (TestStrategyMayPanic,
 //     TestBrokenStrategyOpens).
 //   - The first model that is named is fixed for the journal; embeddings of
-//     another one are refused by name (TestModelIsFixed).
+//     another one are refused by name (TestModelIsFixed). A change of the model is
+//     an event: after it only embeddings of the new one are taken, and a writer
+//     that names the one of before is refused by name (TestChangeModel). What came
+//     before has the intents that it had, and what comes after those that it would
+//     have in a journal without the rest (TestModelHalves). Embeddings of two
+//     models are never compared, of whatever dimension they are
+//     (TestModelsAreNotCompared). It takes a strategy that can be made anew
+//     (TestChangeModelNeedsNewIntents).
 //   - While there is no room on the disk, appends are refused and what agents
 //     write waits, before the store breaks; reads go on, and so does all else
 //     when there is room again (TestNoRoom).
@@ -151,6 +158,9 @@
 // A filter by intent skips nothing, since what belongs to an intent changes
 // later: it walks the list of assignments, a million of them in a second
 // (BenchmarkQueryByIntent), and reads only the records of the intent.
+// Of which model an embedding is, the journal only knows where the writer says so
+// (events.Draft.EmbeddingModel, UseModel): one that says nothing is taken at its
+// dimension.
 // A filter by kind or correlation skips what holds nothing for it in blocks of
 // about a thousand events, and reads the blocks that may.
 // Look-ups by id, digest

@@ -1,11 +1,13 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -20,58 +22,14 @@ import (
 const (
 	StreamIntents        = "$intents"
 	KindIntentConfigured = "toka.intent.configured"
+	KindIntentModel      = "toka.intent.model"
 	KindIntentMerged     = "toka.intent.merged"
 	KindIntentSplit      = "toka.intent.split"
 	KindIntentEmbedded   = "toka.intent.embedded"
 )
 
-// ErrModel is wrapped where embeddings of one model meet a journal of another.
-var ErrModel = errors.New("embeddings of another model")
-
-// Model is what made the embeddings of a journal.
-type Model struct {
-	Name      string
-	Dimension int
-}
-
-// Model returns the model of the journal's embeddings; false if none is fixed.
-func (j *Journal) Model() (Model, bool) {
-	if m := j.intent.model.Load(); m != nil {
-		return *m, true
-	}
-	return Model{}, false
-}
-
-// UseModel says that embeddings of a model are to come. The first one is fixed
-// for the journal, as an event; another one is refused from then on with an
-// error that wraps ErrModel.
-func (j *Journal) UseModel(ctx context.Context, m Model) error {
-	if err := events.CheckName("model", m.Name); err != nil {
-		return err
-	}
-	s := j.intent
-	if d := int(s.dimension.Load()); m.Dimension <= 0 || d > 0 && d != m.Dimension {
-		return fmt.Errorf("model %q: %w: it has %d dimensions, the journal's intents have %d", m.Name, ErrModel, m.Dimension, max(d, 0))
-	}
-	s.fixing.Lock()
-	defer s.fixing.Unlock()
-	if have := s.model.Load(); have != nil {
-		if *have != m {
-			return fmt.Errorf("model %q of %d dimensions: %w: the journal has those of %q, of %d dimensions; use that model, or another journal",
-				m.Name, m.Dimension, ErrModel, have.Name, have.Dimension)
-		}
-		return nil
-	}
-	order := &intentOrder{Model: m.Name, Dimension: m.Dimension}
-	_, err := j.order(ctx, KindIntentConfigured, events.IngestedID("toka/intent/model", m.Name), order, nil)
-	if err == nil {
-		s.model.Store(&m)
-	}
-	return err
-}
-
 // order journals what is done by hand and waits until it has been done.
-func (j *Journal) order(ctx context.Context, kind string, id events.ID, o *intentOrder, embedding []float32) (events.Event, error) {
+func (j *Journal) order(ctx context.Context, kind string, id events.ID, o *intentOrder, model string, embedding []float32) (events.Event, error) {
 	payload, err := json.Marshal(o)
 	if err != nil {
 		return events.Event{}, err
@@ -80,7 +38,7 @@ func (j *Journal) order(ctx context.Context, kind string, id events.ID, o *inten
 		Authority: authority.System(),
 		Events: []events.Draft{{
 			ID: id, Stream: StreamIntents, Kind: kind, SchemaVersion: 1,
-			ContentType: events.ContentTypeJSON, Payload: payload, Embedding: embedding,
+			ContentType: events.ContentTypeJSON, Payload: payload, Embedding: embedding, EmbeddingModel: model,
 		}},
 	})
 	if err != nil {
@@ -154,11 +112,12 @@ func (j *Journal) MergeIntents(ctx context.Context, from, into events.ID) (event
 	if from == into {
 		return events.Event{}, fmt.Errorf("merge: both stand for the intent %s already", into)
 	}
-	return j.order(ctx, KindIntentMerged, events.ID{}, &intentOrder{Intent: from, Into: into}, nil)
+	return j.order(ctx, KindIntentMerged, events.ID{}, &intentOrder{Intent: from, Into: into}, "", nil)
 }
 
 // SplitIntent divides an intent by hand in two: of its parts, those go to a new
-// intent that are the least like the rest. It cannot divide a single part.
+// intent that are the least like the rest. One of parts by several models is
+// divided where the model changed last. It cannot divide a single part.
 func (j *Journal) SplitIntent(ctx context.Context, id events.ID) (split events.ID, e events.Event, err error) {
 	if err := j.steered("split"); err != nil {
 		return split, e, err
@@ -174,13 +133,23 @@ func (j *Journal) SplitIntent(ctx context.Context, id events.ID) (split events.I
 	case 1:
 		return split, e, fmt.Errorf("split: intent %s is of one part, which is not divided", id)
 	}
-	e, err = j.order(ctx, KindIntentSplit, events.ID{}, &intentOrder{Intent: id, Parts: divide(id, parts)}, nil)
+	gone := laterModel(parts)
+	if len(gone) == 0 {
+		gone = divide(id, parts)
+	}
+	e, err = j.order(ctx, KindIntentSplit, events.ID{}, &intentOrder{Intent: id, Parts: gone}, "", nil)
 	return events.IntentID("split", e.Digest), e, err
 }
 
 // EmbedEvent gives an event without an embedding one, as an event of its own:
 // the first event's intent is known from then on.
 func (j *Journal) EmbedEvent(ctx context.Context, position uint64, embedding []float32) (events.Event, error) {
+	return j.EmbedEventBy(ctx, "", position, embedding)
+}
+
+// EmbedEventBy is EmbedEvent that is refused with ErrModel where the journal's
+// model has another name by then.
+func (j *Journal) EmbedEventBy(ctx context.Context, model string, position uint64, embedding []float32) (events.Event, error) {
 	e, err := j.At(ctx, position)
 	if err != nil {
 		return e, err
@@ -194,7 +163,7 @@ func (j *Journal) EmbedEvent(ctx context.Context, position uint64, embedding []f
 		return e, fmt.Errorf("event %s: %w: it is empty", e.ID, intent.ErrEmbedding)
 	}
 	order := &intentOrder{Event: e.ID, Digest: e.Digest, Position: e.Position}
-	return j.order(ctx, KindIntentEmbedded, events.IngestedID("toka/intent/embedded", e.ID.String()), order, embedding)
+	return j.order(ctx, KindIntentEmbedded, events.IngestedID("toka/intent/embedded", e.ID.String()), order, model, embedding)
 }
 
 // Vector returns the stored embedding of the event at a position; nil if it
@@ -207,44 +176,79 @@ func (j *Journal) Vector(ctx context.Context, position uint64) (intent.Vector, e
 	if position == 0 || position > j.mark.load() {
 		return nil, fmt.Errorf("position %d: %w", position, ErrNotFound)
 	}
-	return j.vector(position)
+	v, _, err := j.vector(position)
+	return v, err
 }
 
-// vector reads the embedding at a position, or the one that came later for it.
-func (j *Journal) vector(position uint64) (intent.Vector, error) {
+// vector reads the embedding at a position, or the one that came later for it, and
+// the position where it came.
+func (j *Journal) vector(position uint64) (v intent.Vector, came uint64, err error) {
 	e, _, err := j.record(position)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if e.EmbeddingDigest.IsZero() {
 		v, closer, err := j.store.index.Get(positionKey(idxIntent, position))
 		if errors.Is(err, pebble.ErrNotFound) {
-			return nil, nil
+			return nil, 0, nil
 		}
 		if err != nil {
-			return nil, readError(err)
+			return nil, 0, readError(err)
 		}
 		a, ok := decodeAssignment(position, v)
 		_ = closer.Close()
 		if !ok || a.since <= position {
-			return nil, nil
+			return nil, 0, nil
 		}
 		if e, _, err = j.record(a.since); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	value, closer, err := j.store.log.Get(positionKey(logVector, e.Position))
 	if err != nil {
-		return nil, fmt.Errorf("position %d: embedding: %w", e.Position, readError(err))
+		return nil, 0, fmt.Errorf("position %d: embedding: %w", e.Position, readError(err))
 	}
 	defer closer.Close()
-	return checkedVector(&e, value)
+	v, err = checkedVector(&e, value)
+	return v, e.Position, err
+}
+
+// Embedding returns the stored embedding of the event at a position, or the one
+// that came later for it, with where it came and its model. The Vector is nil if
+// there is none.
+func (j *Journal) Embedding(ctx context.Context, position uint64) (x Embedded, err error) {
+	if err := j.enter(ctx); err != nil {
+		return x, err
+	}
+	defer j.leave()
+	if position == 0 || position > j.mark.load() {
+		return x, fmt.Errorf("position %d: %w", position, ErrNotFound)
+	}
+	if x.Vector, x.Position, err = j.vector(position); x.Vector != nil {
+		x.Model = *j.intent.of(x.Position)
+	}
+	return x, err
 }
 
 // partCentre is what the events of a part add up to.
 type partCentre struct {
-	id  events.ID
-	sum []int64
+	id    events.ID
+	sum   []int64
+	since uint64 // where its model came to be the journal's
+}
+
+// laterModel returns the parts by the last model; none if there is but one.
+func laterModel(parts []partCentre) (gone []events.ID) {
+	last := slices.MaxFunc(parts, func(a, b partCentre) int { return cmp.Compare(a.since, b.since) }).since
+	for i := range parts {
+		if parts[i].since == last {
+			gone = append(gone, parts[i].id)
+		}
+	}
+	if len(gone) == len(parts) {
+		return nil
+	}
+	return gone
 }
 
 // partsOf returns the parts of an intent that have events, by the first.
@@ -254,7 +258,7 @@ func (j *Journal) partsOf(ctx context.Context, id events.ID) (out []partCentre, 
 		if a.since == 0 || j.ResolveIntent(a.part) != id {
 			return nil
 		}
-		v, err := j.vector(position)
+		v, came, err := j.vector(position)
 		if err != nil {
 			return err
 		}
@@ -262,7 +266,7 @@ func (j *Journal) partsOf(ctx context.Context, id events.ID) (out []partCentre, 
 		if !ok {
 			n = len(out)
 			place[a.part] = n
-			out = append(out, partCentre{a.part, make([]int64, len(v))})
+			out = append(out, partCentre{a.part, make([]int64, len(v)), j.intent.of(came).Position})
 		}
 		for i := range v {
 			out[n].sum[i] += int64(v[i])

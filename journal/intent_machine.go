@@ -31,6 +31,9 @@ type intentOrder struct {
 
 	Model     string `json:"model,omitempty"`
 	Dimension int    `json:"dimension,omitempty"`
+	// What it was before, if the model changes.
+	Was          string `json:"was,omitempty"`
+	WasDimension int    `json:"was_dimension,omitempty"`
 }
 
 // newIntentInput makes an input of an event, if it is one.
@@ -49,9 +52,15 @@ func newIntentInput(e *events.Event, vector intent.Vector) (in intentInput, ok b
 // intentMachine turns inputs, in order of position, into what is stored of
 // intents. It depends on nothing else, so that Verify can do it again.
 type intentMachine struct {
-	strategy  intent.Strategy
+	strategy  intent.Strategy // nil until there is something to assign
 	dimension int
 	names     *names
+
+	// make is Options.NewIntents, for when the model changes; nil if the strategy is
+	// the only one there will be.
+	make  func(last string, dimension int) intent.Strategy
+	last  string // the strategy that assigned before, where strategy is nil
+	since uint64 // where the strategy began
 
 	position uint64 // of the input in hand
 	changes  uint32 // that it has brought
@@ -59,13 +68,18 @@ type intentMachine struct {
 }
 
 // step takes the next input.
-func (m *intentMachine) step(in *intentInput, set func(key, value []byte)) {
+func (m *intentMachine) step(in *intentInput, set func(key, value []byte)) error {
 	m.position, m.changes, m.set = in.Position, 0, set
 	if in.order != nil {
+		if to, ok := in.order.changesModel(); ok {
+			if err := m.remodel(in.Position, to); err != nil {
+				return err
+			}
+		}
 		m.obey(in)
 	}
 	if len(in.Vector) != m.dimension || m.dimension == 0 {
-		return
+		return nil
 	}
 	a := in.Arrival
 	target := uint64(0)
@@ -92,6 +106,7 @@ func (m *intentMachine) step(in *intentInput, set func(key, value []byte)) {
 		v.since = 0
 	}
 	m.set(positionKey(idxIntent, in.Position), v.encode(in.Position))
+	return nil
 }
 
 // apply takes what the strategy did. Readers see all of it or nothing.

@@ -210,7 +210,7 @@ type IntentExplanation struct {
 	Since  []IntentChange // that led from Assigned to Intent
 
 	// Now is what the strategy says of the same embedding now. It is zero if the
-	// strategy cannot say.
+	// strategy cannot say, as it cannot of an embedding by a model of before.
 	Now intent.Explanation
 }
 
@@ -244,7 +244,7 @@ func (j *Journal) ExplainIntent(ctx context.Context, position uint64, most int) 
 			return nil
 		}
 		x.Strategy = s.Name()
-		if ex, ok := s.(intent.Explainer); ok && s.Dimension() == len(v) {
+		if ex, ok := s.(intent.Explainer); ok && s.Dimension() == len(v) && j.intent.machine.since < came {
 			x.Now = ex.Explain(v, most)
 			for i := range x.Now.Nearest {
 				near := &x.Now.Nearest[i]

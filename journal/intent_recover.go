@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -16,7 +17,8 @@ import (
 // does wrong does not keep the journal from opening; see IntentError.
 func (j *Journal) recoverIntents() error {
 	s := &intentStage{j: j, wake: make(chan struct{}, 1), moved: make(chan struct{})}
-	s.machine.names = newNames()
+	s.machine.names, s.machine.make = newNames(), j.opts.NewIntents
+	s.models.Store(&[]ModelChange{{}})
 	s.names.Store(s.machine.names)
 	j.intent = s
 	last := j.mark.load()
@@ -28,13 +30,13 @@ func (j *Journal) recoverIntents() error {
 	if err != nil {
 		return err
 	}
-	s.last = name
-	if err := s.begin(last); err != nil {
+	s.last, s.machine.last = name, name
+	if err := s.begin(at, last); err != nil {
 		return err
 	}
 	if s.broken == nil && s.active() {
 		err = s.catchUp(at, last, snapshot)
-	} else if s.broken == nil {
+	} else {
 		err = s.learnNames(last) // as they stand
 	}
 	if err != nil {
@@ -56,32 +58,43 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// begin finds out what dimension the journal has and makes the strategy.
-func (s *intentStage) begin(last uint64) error {
+// begin finds out what dimension the journal has and makes the strategy as of a
+// position.
+func (s *intentStage) begin(at, last uint64) error {
 	o := &s.j.opts
 	if o.Intents != nil {
 		s.breaks(guarded(func() error {
 			s.machine.strategy, s.machine.dimension = o.Intents, o.Intents.Dimension()
+			s.machine.make = nil
+			s.single = s.machine.dimension > 0
 			s.dimension.Store(int64(s.machine.dimension))
+			if n := len(*s.models.Load()); s.single && n > 1 {
+				return fmt.Errorf("the journal's model has changed %d times, and strategy %s cannot begin anew; open the journal with Options.NewIntents", n-1, o.Intents.Name())
+			}
 			return nil
 		}))
 		return nil
 	}
-	if m := s.model.Load(); m != nil {
-		s.dimension.Store(int64(m.Dimension))
-	} else {
-		first := 0
+	all := slices.Clone(*s.models.Load())
+	if all[0].Name == "" {
+		if len(all) > 1 {
+			last = min(last, all[1].Position)
+		}
 		err := s.j.eachLogKey(positionKey(logVector, 1), positionKey(logVector, last+1), func(_, value []byte) error {
-			first = len(value) / 2
+			all[0].Dimension = len(value) / 2
 			return errFull
 		})
 		if err != nil && !errors.Is(err, errFull) {
 			return err
 		}
-		s.dimension.Store(int64(first))
+		if len(all) > 1 {
+			s.models.Store(&all)
+		}
 	}
-	if s.active() {
-		s.breaks(guarded(s.choose))
+	s.dimension.Store(int64(all[len(all)-1].Dimension))
+	if d := modelIn(all, at+1).Dimension; d > 0 {
+		s.machine.since = modelIn(all, at+1).Position
+		s.breaks(guarded(func() error { return s.start(d) }))
 	}
 	return nil
 }
@@ -123,7 +136,16 @@ func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
 	}
 	fits := false
 	s.breaks(guarded(func() error {
-		fits = at <= last && s.last == s.machine.strategy.Name() && s.machine.strategy.Restore(snapshot) == nil
+		if m := s.machine.strategy; m != nil {
+			fits = at <= last && s.last == m.Name() && m.Restore(snapshot) == nil
+		}
+		if fits || s.machine.since == 0 {
+			return nil
+		}
+		s.machine.since, s.machine.strategy, s.machine.dimension = 0, nil, 0 // all of it anew
+		if d := s.of(1).Dimension; d > 0 {
+			return s.start(d)
+		}
 		return nil
 	}))
 	if s.broken != nil {
@@ -131,7 +153,7 @@ func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
 	}
 	if !fits {
 		if s.last != "" {
-			s.j.log.Info("assigning intents anew", "strategy", s.machine.strategy.Name(), "before", s.last)
+			s.j.log.Info("assigning intents anew", "before", s.last)
 		}
 		at, names = 0, newNames()
 	}
@@ -151,7 +173,9 @@ func (s *intentStage) catchUp(at, last uint64, snapshot []byte) error {
 	s.names.Store(names)
 	s.saved = len(snapshot)
 	s.assigned = at
-	s.intents = s.machine.strategy.Count()
+	if s.machine.strategy != nil {
+		s.intents = s.machine.strategy.Count()
+	}
 	var batch []intentInput
 	flush := func(end bool) error {
 		if s.broken != nil || len(batch) == 0 {
@@ -281,19 +305,23 @@ func (s *intentStage) learnOrders(last uint64) error {
 			return err
 		}
 		in, _ := newIntentInput(&e, nil)
-		s.notice(in.order)
+		s.notice(p, in.order)
 	}
 	return nil
 }
 
-// notice takes from an event what is no matter of order.
-func (s *intentStage) notice(o *intentOrder) {
+// notice takes from an event what has to be known before.
+func (s *intentStage) notice(position uint64, o *intentOrder) {
 	switch o.kind {
 	case KindIntentEmbedded:
 		s.late.Store(true)
 	case KindIntentConfigured:
-		if s.model.Load() == nil && o.Model != "" && o.Dimension > 0 {
-			s.model.Store(&Model{Name: o.Model, Dimension: o.Dimension})
+		if o.Model != "" && o.Dimension > 0 {
+			s.named(Model{Name: o.Model, Dimension: o.Dimension})
+		}
+	case KindIntentModel:
+		if m, ok := o.changesModel(); ok {
+			s.changed(position, m)
 		}
 	}
 }

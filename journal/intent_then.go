@@ -17,19 +17,20 @@ func (j *Journal) explainThen(ctx context.Context, name string, came uint64, v i
 	}
 	defer j.leave()
 	s := j.intent
-	m := &intentMachine{names: newNames()}
+	m := &intentMachine{names: newNames(), make: j.opts.NewIntents, last: name}
 	var explainer intent.Explainer
-	at := uint64(0)
+	at := s.of(came).Position // where the strategy of then began
 	err = guarded(func() error {
-		m.strategy = j.opts.NewIntents(name, len(v))
+		if err := m.begin(name, len(v)); err != nil {
+			return err
+		}
 		explainer, _ = m.strategy.(intent.Explainer)
-		if explainer == nil || m.strategy.Name() != name {
+		if explainer == nil || m.dimension == 0 || s.of(came).Position == s.newest().Position && m.strategy.Name() != name {
 			explainer = nil
 			return nil
 		}
-		m.dimension = m.strategy.Dimension()
 		saved, of, state, err := s.snapshot()
-		if err == nil && of == name && saved < came && m.strategy.Restore(state) == nil {
+		if err == nil && of == m.strategy.Name() && at <= saved && saved < came && m.strategy.Restore(state) == nil {
 			at = saved
 		}
 		return err
@@ -50,7 +51,7 @@ func (j *Journal) explainThen(ctx context.Context, name string, came uint64, v i
 				return context.Cause(ctx)
 			}
 		}
-		return guarded(func() error { m.step(&in, func(_, _ []byte) {}); return nil })
+		return guarded(func() error { return m.step(&in, func(_, _ []byte) {}) })
 	})
 	if err != nil {
 		return x, err

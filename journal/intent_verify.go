@@ -20,31 +20,42 @@ func (v *verifier) intents(ctx context.Context) error {
 	}
 	last := min(v.total, s.upTo(v.total))
 	m := &intentMachine{names: newNames()}
+	name := "" // of the strategy that assigns at last
 	if s.active() && v.j.opts.NewIntents != nil {
+		s.using.Lock()
+		if s.machine.strategy != nil {
+			name = s.machine.strategy.Name()
+		}
+		later := s.machine.since > last
+		s.using.Unlock()
 		err := guarded(func() error {
-			s.using.Lock()
-			name := ""
-			if s.machine.strategy != nil {
-				name = s.machine.strategy.Name()
+			m.make, m.last = v.j.opts.NewIntents, name
+			models, d := *s.models.Load(), int(s.dimension.Load())
+			if len(models) > 1 {
+				d = models[0].Dimension
 			}
-			s.using.Unlock()
-			if name == "" {
-				return nil // nothing was assigned yet
+			if name == "" || d == 0 {
+				return nil // nothing was assigned yet, or nothing before the model changed
 			}
-			m.strategy = v.j.opts.NewIntents(name, int(s.dimension.Load()))
-			if m.strategy == nil || m.strategy.Name() != name {
-				return fmt.Errorf("the strategy that assigns is %s; Options.NewIntents makes another one", name)
+			err := m.begin(name, d)
+			if err == nil && len(models) == 1 {
+				err = m.is(name)
 			}
-			m.dimension = m.strategy.Dimension()
-			return nil
+			return err
 		})
 		if err != nil {
 			v.problem(0, "intents: %v", err)
 			return nil
 		}
-	}
-	if m.strategy != nil {
-		return v.assignAgain(ctx, m, last)
+		if name != "" {
+			if err := v.assignAgain(ctx, m, last); err != nil || later {
+				return err
+			}
+			if err := m.is(name); err != nil {
+				v.problem(0, "intents: %v", err)
+			}
+			return nil
+		}
 	}
 	if err := v.j.eachChange(0, last, func(c *IntentChange) error { return nil }); err != nil {
 		v.problem(0, "%v", err)
@@ -54,6 +65,14 @@ func (v *verifier) intents(ctx context.Context) error {
 		if err != nil && !errors.Is(err, errFull) {
 			v.problem(0, "%v", err)
 		}
+	}
+	return nil
+}
+
+// is refuses a machine whose strategy is not the one of a name.
+func (m *intentMachine) is(name string) error {
+	if m.strategy == nil || m.strategy.Name() != name {
+		return fmt.Errorf("the strategy that assigns is %s; Options.NewIntents makes another one", name)
 	}
 	return nil
 }
@@ -91,7 +110,7 @@ func (v *verifier) assignAgain(ctx context.Context, m *intentMachine, last uint6
 				return err
 			}
 		}
-		return guarded(func() error { m.step(&in, set); return nil })
+		return guarded(func() error { return m.step(&in, set) })
 	})
 	if err := stopped(); err != nil {
 		return err

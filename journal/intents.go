@@ -34,8 +34,11 @@ type intentStage struct {
 	unsaved   int          // assignments since the last snapshot; owned by loop
 	saved     int          // bytes of the last snapshot; likewise
 
-	fixing sync.Mutex // held while the model is fixed
-	model  atomic.Pointer[Model]
+	fixing sync.Mutex // held while the model is fixed or changed
+	single bool       // the strategy cannot begin anew
+
+	naming sync.Mutex // held while models is replaced
+	models atomic.Pointer[[]ModelChange]
 
 	mu       sync.RWMutex
 	inputs   []intentInput
@@ -79,8 +82,8 @@ func (s *intentStage) wants(n int) int {
 	if d := s.dimension.Load(); d > 0 {
 		return int(d)
 	}
-	if m := s.model.Load(); m != nil {
-		return m.Dimension
+	if d := s.newest().Dimension; d > 0 {
+		return d
 	}
 	return n
 }
@@ -94,6 +97,9 @@ func (s *intentStage) fits(r *request) error {
 		n := len(r.slots[i].vector)
 		if n == 0 {
 			continue
+		}
+		if by, have := r.slots[i].model, s.newest(); by != "" && have.Name != "" && by != have.Name {
+			return fmt.Errorf("event %s: embedding by %q: %w: from position %d on the journal has those of %v", r.sealed[i].ID, by, ErrModel, have.Position+1, have.Model)
 		}
 		want := s.wants(n)
 		if open && first > 0 {
@@ -285,7 +291,7 @@ func (s *intentStage) assign(inputs []intentInput, save bool) (err error) {
 			err = errors.Join(err, s.learnNames(math.MaxUint64))
 		}
 	}()
-	if err := s.choose(); err != nil || s.machine.dimension == 0 {
+	if err := s.choose(inputs); err != nil || s.dimension.Load() == none {
 		return err
 	}
 	b := s.j.store.index.NewBatch()
@@ -298,16 +304,24 @@ func (s *intentStage) assign(inputs []intentInput, save bool) (err error) {
 	}
 	for i := range inputs {
 		in := &inputs[i]
-		if in.Vector != nil && len(in.Vector) != s.machine.dimension {
-			s.j.log.Warn("embedding of another dimension gets no intent", "position", in.Position, "dimension", len(in.Vector), "want", s.machine.dimension)
-		}
 		if in.order != nil && in.order.kind == KindIntentEmbedded {
 			s.late.Store(true)
 		}
-		s.step(in, set)
+		if err := s.step(in, set); err != nil {
+			return err
+		}
+		if in.Vector != nil && len(in.Vector) != s.machine.dimension && s.machine.dimension > 0 {
+			s.j.log.Warn("embedding of another dimension gets no intent", "position", in.Position, "dimension", len(in.Vector), "want", s.machine.dimension)
+		}
 	}
 	if failed != nil {
 		return failed
+	}
+	count := 0
+	if s.machine.strategy == nil {
+		save = false // no vector has come
+	} else {
+		count = s.machine.strategy.Count()
 	}
 	if save {
 		last := s.assigned
@@ -324,7 +338,6 @@ func (s *intentStage) assign(inputs []intentInput, save bool) (err error) {
 		}
 		s.unsaved, s.saved = 0, len(v)
 	}
-	count := s.machine.strategy.Count()
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return err
 	}
@@ -335,32 +348,40 @@ func (s *intentStage) assign(inputs []intentInput, save bool) (err error) {
 }
 
 // step is the machine's, while nobody else asks the strategy.
-func (s *intentStage) step(in *intentInput, set func(key, value []byte)) {
+func (s *intentStage) step(in *intentInput, set func(key, value []byte)) error {
 	s.using.Lock()
 	defer s.using.Unlock()
-	s.machine.step(in, set)
+	return s.machine.step(in, set)
 }
 
-// choose makes the strategy, now that the dimension is known.
-func (s *intentStage) choose() error {
+// choose makes the strategy, now that there is a vector. Where the model changes
+// before one comes, the machine makes it.
+func (s *intentStage) choose(inputs []intentInput) error {
 	if s.machine.strategy != nil {
 		return nil
 	}
-	dimension := int(s.dimension.Load())
-	made := s.j.opts.NewIntents(s.last, dimension)
-	if made == nil {
-		made = intent.Nil{}
-	}
-	if d := made.Dimension(); d != 0 && d != dimension {
-		return fmt.Errorf("strategy %s takes %d dimensions, the journal has %d", made.Name(), d, dimension)
-	}
-	s.using.Lock()
-	s.machine.strategy, s.machine.dimension = made, made.Dimension()
-	s.using.Unlock()
-	if made.Dimension() == 0 {
-		s.dimension.Store(none)
+	for i := range inputs {
+		if o := inputs[i].order; o != nil {
+			if _, ok := o.changesModel(); ok {
+				return nil
+			}
+		}
+		if n := len(inputs[i].Vector); n > 0 {
+			return s.start(n)
+		}
 	}
 	return nil
+}
+
+// start makes the strategy for vectors of a dimension.
+func (s *intentStage) start(dimension int) error {
+	s.using.Lock()
+	defer s.using.Unlock()
+	err := s.machine.begin(s.last, dimension)
+	if err == nil && s.machine.dimension == 0 {
+		s.dimension.Store(none)
+	}
+	return err
 }
 
 // join fills in e's intent from what is stored beside it.

@@ -28,6 +28,9 @@ type Query struct {
 	// the event that embedded it, at its place. See intent.Quantize.
 	Like intent.Vector
 	Min  float64
+	// Model names what made Like: embeddings of other models are not compared with
+	// it. Empty: the model that is in force when reading begins. See ChangeModel.
+	Model string
 
 	// Since and Until bound the record time: not before Since, before Until.
 	// They select, and never change the order. Zero is no bound.
@@ -37,6 +40,16 @@ type Query struct {
 	Before    uint64 // only positions less than this; 0 is no bound
 	Backwards bool   // the greatest position first; for Read only
 	Limit     int    // at most so many; 0 is no limit
+}
+
+// resolved is q with the name of the model that Like is of.
+func (j *Journal) resolved(q Query) Query {
+	if q.Like != nil && q.Model == "" {
+		if q.Model = j.intent.of(j.mark.load() + 1).Name; q.Model == "" {
+			q.Model = UnnamedModel
+		}
+	}
+	return q
 }
 
 // stream returns the one stream that q selects, if it does; none says that no

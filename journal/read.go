@@ -27,6 +27,7 @@ const (
 // error.
 func (j *Journal) Read(ctx context.Context, q Query) iter.Seq2[events.Event, error] {
 	return func(yield func(events.Event, error) bool) {
+		q := j.resolved(q)
 		_, _ = j.read(ctx, &q, j.readable(&q), yield, nil)
 	}
 }

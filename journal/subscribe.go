@@ -56,6 +56,7 @@ func (j *Journal) Follow(ctx context.Context, q Query) iter.Seq2[Step, error] {
 // follow calls yield for events and passed, if it is not nil, for how far it
 // has come, until one of them answers false.
 func (j *Journal) follow(ctx context.Context, q Query, yield func(events.Event, error) bool, passed func(position uint64, caughtUp bool) bool) {
+	q = j.resolved(q)
 	var onTheWay func(uint64) bool
 	if passed != nil {
 		onTheWay = func(position uint64) bool { return passed(position, false) }

@@ -16,6 +16,7 @@ import (
 type Embedded struct {
 	Position uint64
 	Vector   intent.Vector
+	Model    ModelChange // that made it, and since when it did; see Journal.Models
 }
 
 // Vectors yields the stored embeddings of events after a position, in order of
@@ -75,6 +76,7 @@ func (j *Journal) vectors(ctx context.Context, after, end uint64, old []Embedded
 			chunk[n].Vector = old[n].Vector[:0]
 		}
 		chunk[n].Position = tail8(it.Key())
+		chunk[n].Model = *j.intent.of(chunk[n].Position)
 		if chunk[n].Vector, err = appendVector(chunk[n].Vector, value); err != nil {
 			return nil, fmt.Errorf("position %d: embedding: %w: %w", chunk[n].Position, ErrCorrupt, err)
 		}

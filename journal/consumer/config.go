@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ type Config struct {
 	Name string
 
 	// Query is the filter: Stream, Agent, Kinds, Correlation, Like, Intent, and
-	// where to begin: After or Since. The zero Query is everything from the beginning.
+	// where to begin: After or Since. Like is of Query.Model, or of the model that the
+	// journal has when the consumer is created. The zero Query is everything from the beginning.
 	Query journal.Query
 
 	// AckWait is how long a delivery may take before it comes again. Default
@@ -85,6 +87,8 @@ func (c *Config) check() error {
 		return bad("names that begin with $ belong to the system")
 	case q.Like != nil && q.Like.Check(len(q.Like)) != nil:
 		return bad("the vector of Like is none that intent.Quantize makes")
+	case q.Like == nil && q.Model != "":
+		return bad("model %q; it is that of Like", q.Model)
 	case q.Like == nil && q.Min != 0 || math.IsNaN(q.Min) || math.IsInf(q.Min, 0):
 		return bad("min %v; it is the least cosine to Like", q.Min)
 	case !q.Until.IsZero() || q.Before != 0 || q.Backwards || q.Limit != 0:
@@ -121,6 +125,7 @@ type configJSON struct {
 	Correlation string     `json:"correlation,omitempty"`
 	Like        []byte     `json:"like,omitempty"` // as a vector is stored
 	Min         float64    `json:"min,omitempty"`
+	Model       string     `json:"model,omitempty"` // of like
 	Intent      events.ID  `json:"intent,omitzero"`
 	After       uint64     `json:"after,omitempty"`
 	Since       *time.Time `json:"since,omitempty"`
@@ -139,7 +144,7 @@ func (c *Config) encode(begun uint64) (string, error) {
 		Intent: c.Query.Intent, AckWait: c.AckWait.Milliseconds(), MaxInFlight: c.MaxInFlight, MaxDeliver: c.MaxDeliver, Begun: begun,
 	}
 	if c.Query.Like != nil {
-		w.Like, w.Min = c.Query.Like.Bytes(), c.Query.Min
+		w.Like, w.Min, w.Model = c.Query.Like.Bytes(), c.Query.Min, c.Query.Model
 	}
 	for _, p := range c.Query.Kinds {
 		w.Kinds = append(w.Kinds, p.String())
@@ -168,7 +173,7 @@ func decodeConfig(name, text string) (c Config, begun uint64, err error) {
 		if c.Query.Like, err = intent.ParseVector(w.Like, len(w.Like)/2); err != nil {
 			return c, 0, fmt.Errorf("consumer %q: %w: %w", name, journal.ErrCorrupt, err)
 		}
-		c.Query.Min = w.Min
+		c.Query.Min, c.Query.Model = w.Min, w.Model
 	}
 	for _, k := range w.Kinds {
 		p, err := events.ParsePattern(k)
@@ -187,6 +192,19 @@ func decodeConfig(name, text string) (c Config, begun uint64, err error) {
 		return c, 0, fmt.Errorf("%w: %w", journal.ErrCorrupt, err)
 	}
 	return c, w.Begun, nil
+}
+
+// modelAt completes a filter by meaning with the name of the model that the journal
+// had at a position.
+func (c *Config) modelAt(j *journal.Journal, position uint64) {
+	if c.Query.Like == nil || c.Query.Model != "" {
+		return
+	}
+	for _, m := range j.Models() {
+		if m.Position <= position {
+			c.Query.Model = cmp.Or(m.Name, journal.UnnamedModel)
+		}
+	}
 }
 
 // same reports whether two configurations are stored alike.

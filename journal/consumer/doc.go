@@ -25,6 +25,8 @@
 //     (TestAttemptsSurvive).
 //   - A filter can select by meaning and by intent, from the beginning and from
 //     then on, also across a restart (TestConsumerByMeaning, TestConsumerByIntent).
+//     One by meaning keeps to the model of its vector when the journal's changes
+//     (TestByMeaningKeepsItsModel).
 //     One by intent is handed an event when its intent is assigned, and goes by
 //     what journal.Subscribe does: by any name of an intent it selects what that
 //     name stands for when the event is read, so that after a merge both names

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tokaworks/toka/events"
 	"github.com/tokaworks/toka/intent"
+	"github.com/tokaworks/toka/internal/disk/disktest"
 	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/consumer"
 )
@@ -60,4 +61,36 @@ func TestConsumerByMeaning(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// A consumer by meaning compares with what is of the model of its vector, also
+// when another model of that dimension comes.
+func TestByMeaningKeepsItsModel(t *testing.T) {
+	d := disktest.New()
+	j, s := open(t, meaning(d))
+	like, err := intent.Quantize(north, 3)
+	ok(t, err)
+	say(t, j, north)
+	config := func(name string) consumer.Config {
+		return consumer.Config{Name: name, Query: journal.Query{Like: like, Min: 0.9}}
+	}
+	create(t, s, config("first"))
+	create(t, s, config("restarted"))
+	_, err = j.ChangeModel(t.Context(), journal.Model{Name: "two", Dimension: 3}) // 2
+	ok(t, err)
+	say(t, j, north) // 3
+	same(t, "by the model of before", tries(fetch(t, get(t, s, "first"), 10)), "1/1")
+	shut(t, j, s)
+	j, s = open(t, meaning(d))
+	c := get(t, s, "restarted")
+	if m := c.Info().Config.Query.Model; m != journal.UnnamedModel {
+		t.Errorf("it is of %q", m)
+	}
+	same(t, "by the model of before, after a restart", tries(fetch(t, c, 10)), "1/1")
+	same(t, "by the model of now", tries(fetch(t, create(t, s, config("second")), 10)), "3/1")
+	bad := consumer.Config{Name: "bad", Query: journal.Query{Model: "two"}}
+	if _, err := s.Create(t.Context(), bad); err == nil {
+		t.Error("a model without a vector is taken")
+	}
+	shut(t, j, s)
 }

@@ -146,6 +146,7 @@ func (s *Set) load() error {
 		if err != nil {
 			return err
 		}
+		config.modelAt(s.j, begun) // stored before journals had several
 		c := newConsumer(s, config, begun)
 		if err := c.decode(ats[name], s.at, end); err != nil {
 			return err
@@ -185,6 +186,7 @@ func (s *Set) Create(ctx context.Context, config Config) (*Consumer, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
+	config.modelAt(s.j, s.j.Position())
 	s.admin.Lock()
 	defer s.admin.Unlock()
 	if c, err := s.Get(config.Name); err == nil {
