@@ -39,7 +39,7 @@ func (r *reader) like(position uint64) (bool, error) {
 	if r.q.Like == nil {
 		return true, nil
 	}
-	if !r.j.intent.of(position).matches(r.q.Model) {
+	if !r.j.intent.of(position).Is(r.q.Model) {
 		return false, nil
 	}
 	value, closer, err := r.j.store.log.Get(positionKey(logVector, position))
@@ -61,7 +61,7 @@ func (r *reader) likeChunk(left stretch) (chunk []events.Event, rest stretch, er
 	seen := 0
 	err = walk(r.j.store.log, positionKey(logVector, left.first), positionKey(logVector, left.last+1), r.q.Backwards, func(key, value []byte) error {
 		p := tail8(key)
-		if r.j.intent.of(p).matches(r.q.Model) && r.alike(value) {
+		if r.j.intent.of(p).Is(r.q.Model) && r.alike(value) {
 			positions = append(positions, p)
 		}
 		rest = r.q.past(rest, p)

@@ -50,9 +50,9 @@ type ModelChange struct {
 	Model           // without a name if none was given
 }
 
-// matches reports whether the embeddings are of what Query.Model names. Only
-// those of the first model can be without a name, also when they get one later.
-func (c *ModelChange) matches(name string) bool {
+// Is reports whether the embeddings are of what Query.Model names. Only those of
+// the first model can be without a name, also when they get one later.
+func (c *ModelChange) Is(name string) bool {
 	return c.Name == name || name == UnnamedModel && c.Position == 0
 }
 

@@ -194,7 +194,7 @@ If there is one of this name it must be configured alike.`,
 			if err != nil {
 				return err
 			}
-			q.Like, q.Min = like.vector, like.min
+			q.Like, q.Min, q.Model = like.vector, like.min, like.model
 		}
 		config.Name, config.Query = args[0], q
 		of, err := s.Create(c.Context(), config)

@@ -69,6 +69,9 @@
 //     TestIntentsMergeSplitAsOf, TestIntentsExplain, TestIntentsMap).
 //   - A list, a durable consumer and who follows a node select alike by meaning and
 //     by intent (TestByMeaning, TestByIntent).
+//   - The model of vectors can be changed, also under a node that serves: no event
+//     is lost or gets a vector by the model before, and a question by meaning is
+//     answered of one model and says of which not (TestIntentsModel).
 //   - Questions about causes are answered as git answers them for its own
 //     history (TestOracle).
 //   - A bundle that is not sound is damage, and nothing of it is stored

@@ -175,7 +175,7 @@ func embed(ctx context.Context, e intent.Embedder, drafts []*events.Draft) (done
 				reason = cmp.Or(reason, err)
 				continue
 			}
-			of[i].Embedding = v
+			of[i].Embedding, of[i].EmbeddingModel = v, e.Name()
 			done++
 		}
 		return nil

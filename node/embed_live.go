@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,6 +53,14 @@ func (i *incoming) use(ctx context.Context, j *journal.Journal) error {
 	return j.UseModel(ctx, journal.Model{Name: i.embedder.Name(), Dimension: i.embedder.Dimension()})
 }
 
+// stillOf refuses an embedder whose model is the journal's no more.
+func stillOf(j *journal.Journal, e intent.Embedder) error {
+	if m, ok := j.Model(); ok && m.Name != e.Name() {
+		return fmt.Errorf("%w: the journal's model is %v now, --embed computes those of %q", journal.ErrModel, m, e.Name())
+	}
+	return nil
+}
+
 // embed gives drafts what vectors can be had in time.
 func (i *incoming) embed(ctx context.Context, j *journal.Journal, drafts []events.Draft) {
 	var fresh []*events.Draft
@@ -68,6 +77,10 @@ func (i *incoming) embed(ctx context.Context, j *journal.Journal, drafts []event
 	ctx, cancel := context.WithTimeout(ctx, embedWithin)
 	defer cancel()
 	if !i.open(len(texts)) {
+		return
+	}
+	if err := stillOf(j, i.embedder); err != nil {
+		i.closed(0, len(texts), err)
 		return
 	}
 	select {

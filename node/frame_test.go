@@ -256,6 +256,7 @@ func TestJSONOutput(t *testing.T) {
 		"toka-node intents explain": {"intents explain --data " + meant + " 35706efabd6b055fbd8c2fcf71a504fd1e395291"},
 		"toka-node intents map":     {"intents map --data " + meant},
 		"toka-node intents merge":   {"intents merge --data " + meant + " " + intents[1].ID + " " + intents[0].ID},
+		"toka-node intents model":   {"intents model --data " + meant},
 		"toka-node intents show":    {"intents show --data " + meant + " " + intents[0].ID},
 		"toka-node intents split":   {"intents split --data " + meant + " " + intents[0].ID},
 

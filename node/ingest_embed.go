@@ -90,7 +90,12 @@ func (g *ingest) embed(ctx context.Context, batch []parsed, failures *int) {
 		first.unembedded = len(texts)
 		return
 	}
-	first.embedded, first.unembedded, first.unembeddedFor = embed(ctx, g.embedder, drafts)
+	if err := stillOf(g.j, g.embedder); err != nil {
+		texts, _ := wanting(drafts)
+		first.unembedded, first.unembeddedFor = len(texts), err
+	} else {
+		first.embedded, first.unembedded, first.unembeddedFor = embed(ctx, g.embedder, drafts)
+	}
 	for i := range batch {
 		batch[i].size += 4 * int64(len(batch[i].in.Draft.Embedding))
 	}

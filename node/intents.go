@@ -33,7 +33,7 @@ come in (toka-node ingest --embed).`
 		"toka-node intents --data ./data --all -o json",
 		"toka-node intents explain 5f3a9c --data ./data")
 	c.AddCommand(a.intentsAsOf(), a.intentsShow(), a.intentsExplain(), a.intentsEmbed(), a.intentsMerge(), a.intentsSplit(),
-		a.intentsMap())
+		a.intentsMap(), a.intentsModel())
 	return c
 }
 
@@ -222,13 +222,22 @@ func (a *app) describe(ctx context.Context, j *journal.Journal, info *journal.In
 	}
 	first, last := m.ends()
 	vectors := make(map[uint64]intent.Vector)
+	newest, err := j.Embedding(ctx, last[len(last)-1])
+	if err != nil {
+		return nil, err
+	}
 	sum := func(positions []uint64) (total []float32, err error) {
 		for _, p := range positions {
 			v := vectors[p]
 			if v == nil {
-				if v, err = j.Vector(ctx, p); err != nil || v == nil {
+				x, err := j.Embedding(ctx, p)
+				if err != nil || x.Vector == nil {
 					return nil, err
 				}
+				if x.Model != newest.Model {
+					continue // it was merged with one of another model
+				}
+				v = x.Vector
 				vectors[p] = v
 			}
 			if total == nil {
@@ -247,6 +256,9 @@ func (a *app) describe(ctx context.Context, j *journal.Journal, info *journal.In
 	after, err := sum(last)
 	if err != nil {
 		return nil, err
+	}
+	if before == nil {
+		before = after // its first ones are of another model
 	}
 	b, err1 := intent.Quantize(before, len(before))
 	e, err2 := intent.Quantize(after, len(after))

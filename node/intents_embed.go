@@ -74,7 +74,7 @@ func (a *app) embedMissing(ctx context.Context, j *journal.Journal, e intent.Emb
 			if len(d.Embedding) == 0 {
 				continue
 			}
-			switch _, err := j.EmbedEvent(ctx, batch[i].Position, d.Embedding); {
+			switch _, err := j.EmbedEventBy(ctx, e.Name(), batch[i].Position, d.Embedding); {
 			case err == nil:
 				out.Embedded++
 			case !errors.Is(err, journal.ErrIDConflict): // somebody else has given it one

@@ -119,13 +119,18 @@ func drawn(ctx context.Context, j *journal.Journal, limit int) (*picture, error)
 	var vectors []intent.Vector
 	m := &picture{rank: make(map[events.ID]int)}
 	sizes := make(map[events.ID]int)
+	newest, err := j.Embedding(ctx, positions[len(positions)-1])
+	if err != nil {
+		return nil, err
+	}
 	for i, p := range positions {
-		v, err := j.Vector(ctx, p)
+		x, err := j.Embedding(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		if v == nil || len(vectors) > 0 && len(v) != len(vectors[0]) {
-			continue // of another model
+		v := x.Vector
+		if v == nil || x.Model != newest.Model {
+			continue // of another model: it has no place in the same picture
 		}
 		e, err := j.At(ctx, p)
 		if err != nil {
@@ -134,6 +139,9 @@ func drawn(ctx context.Context, j *journal.Journal, limit int) (*picture, error)
 		vectors = append(vectors, v)
 		m.points = append(m.points, point{Cursor: journal.Cursor{Epoch: e.Epoch, Position: p}.String(), ID: e.ID, Intent: of[i]})
 		sizes[of[i]]++
+	}
+	if len(vectors) < 3 {
+		return nil, fmt.Errorf("%d events have an intent and a vector by %v; a map needs 3 at least", len(vectors), newest.Model.Model)
 	}
 	xy := project(vectors)
 	for i := range m.points {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,17 @@ func (a *app) checkIntents() error {
 	return usage("--intents %q: use twophase, strict, budgeted, leader or none", a.intents)
 }
 
+// dimensionOf is the dimension that a strategy's name tells: another one than is
+// wanted if the journal's model has changed.
+func dimensionOf(name string, otherwise int) int {
+	_, rest, _ := strings.Cut(name, " dim=")
+	digits, _, _ := strings.Cut(rest, " ")
+	if d, err := strconv.Atoi(digits); err == nil && d > 0 && d <= 1<<16 {
+		return d
+	}
+	return otherwise
+}
+
 // newIntents makes the strategy that was chosen, or else the one that the
 // journal had. One that another program has made is left alone: its intents are
 // read as they stand.
@@ -56,8 +68,8 @@ func newIntents(choice string) func(last string, dimension int) intent.Strategy 
 			case choice == c.name, choice == "" && last == "":
 				return c.make(dimension)
 			case choice == "" && strings.HasPrefix(last, c.prefix):
-				if s := c.make(dimension); s.Name() == last {
-					return s
+				if c.make(dimensionOf(last, dimension)).Name() == last {
+					return c.make(dimension)
 				}
 			}
 		}

@@ -55,7 +55,7 @@ A cursor is EPOCH-POSITION; a bare position means the current epoch.`,
 				if err != nil {
 					return err
 				}
-				q.Like, q.Min = like.vector, like.min
+				q.Like, q.Min, q.Model = like.vector, like.min, like.model
 				return a.list(c, j.Read(c.Context(), q))
 			})
 		},

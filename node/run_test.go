@@ -174,7 +174,7 @@ var heldArgs = map[string][]string{
 	"why": {"1"}, "graph": {"1"}, "bundle export": {"1", "--out", "-"}, "bundle import": {"BUNDLE"},
 
 	"intents": {}, "intents as-of": {"1"}, "intents show": {"INTENT"}, "intents explain": {"meant-1"}, "intents map": {}, "intents embed": {},
-	"intents merge": {"OTHER", "INTENT"}, "intents split": {"INTENT"},
+	"intents model": {}, "intents merge": {"OTHER", "INTENT"}, "intents split": {"INTENT"},
 
 	"config print": {},
 	"tail":         {"--after", "0", "--limit", "1"},

@@ -17,6 +17,7 @@ import (
 	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/internal/kernel"
 	"github.com/tokaworks/toka/journal"
+	"github.com/tokaworks/toka/node/internal/server"
 )
 
 // maxFound bounds what a search holds in memory.
@@ -70,6 +71,7 @@ func (l *likeness) flags(c *cobra.Command, least float64) {
 // like is the vector of a text.
 type like struct {
 	min    float64
+	model  string // as journal.Query has it
 	vector intent.Vector
 	norm   float64
 }
@@ -79,8 +81,17 @@ func (a *app) likeness(ctx context.Context, j *journal.Journal, l *likeness) (*l
 	if err != nil {
 		return nil, err
 	}
-	if have, ok := j.Model(); ok && have != m {
-		return nil, usage("the vectors of this journal are of %s, which %s cannot be compared with: give --embed and --embed-model as for the events", have.Name, m.Name)
+	if like.model, err = server.LikeModel(j, m.Name); err != nil {
+		return nil, usage("%w: give --embed and --embed-model as for the events", err)
+	}
+	var others []string
+	for _, c := range j.Models() {
+		if !c.Is(like.model) {
+			others = append(others, cmp.Or(c.Name, journal.UnnamedModel))
+		}
+	}
+	if len(others) > 0 {
+		fmt.Fprintf(a.streams.Err, "toka-node: only events embedded by %s are compared, and none that were by %s; see toka-node intents model\n", like.model, strings.Join(others, ", "))
 	}
 	return like, nil
 }
@@ -108,7 +119,7 @@ func (a *app) meant(ctx context.Context, l *likeness) (x *like, m journal.Model,
 	if err != nil {
 		return nil, m, err
 	}
-	return &like{l.min, v, float64(kernel.Dot16(v, v))}, journal.Model{Name: e.Name(), Dimension: e.Dimension()}, nil
+	return &like{min: l.min, vector: v, norm: float64(kernel.Dot16(v, v))}, journal.Model{Name: e.Name(), Dimension: e.Dimension()}, nil
 }
 
 // of returns how near v is, if it can be compared.
@@ -133,7 +144,7 @@ func (x *like) nearest(ctx context.Context, j *journal.Journal, limit int) (best
 			return nil, 0, err
 		}
 		s, ok := x.of(e.Vector)
-		if !ok {
+		if !ok || !e.Model.Is(x.model) {
 			continue
 		}
 		compared++

@@ -57,11 +57,12 @@ the vector of the text, which has to be of the model of theirs.`,
 			}
 			filters["kind"] = kinds
 			if l.text != "" {
-				like, _, err := a.meant(c.Context(), &l)
+				like, m, err := a.meant(c.Context(), &l)
 				if err != nil {
 					return err
 				}
 				filters.Set("like", base64.RawURLEncoding.EncodeToString(like.vector.Bytes()))
+				filters.Set("model", m.Name)
 				filters.Set("min", strconv.FormatFloat(like.min, 'g', -1, 64))
 			}
 			filters.Set("as", "record")

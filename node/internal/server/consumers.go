@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -32,6 +33,7 @@ type ConsumerInfo struct {
 	Intent      string     `json:"intent,omitempty"`
 	Like        string     `json:"like,omitempty" doc:"A vector, as base64url"`
 	Min         float64    `json:"min,omitempty" doc:"Least cosine to it"`
+	Model       string     `json:"model,omitempty" doc:"What made it; events by other models are not compared"`
 	After       uint64     `json:"after,omitempty"`
 	Since       *time.Time `json:"since,omitempty"`
 	AckWait     string     `json:"ack_wait"`
@@ -52,7 +54,7 @@ func DescribeConsumer(i consumer.Info) ConsumerInfo {
 		out.Intent = q.Intent.String()
 	}
 	if q.Like != nil {
-		out.Like, out.Min = base64.RawURLEncoding.EncodeToString(q.Like.Bytes()), q.Min
+		out.Like, out.Min, out.Model = base64.RawURLEncoding.EncodeToString(q.Like.Bytes()), q.Min, q.Model
 	}
 	for _, p := range q.Kinds {
 		out.Kinds = append(out.Kinds, p.String())
@@ -89,6 +91,7 @@ type consumerConfig struct {
 	Correlation string    `json:"correlation,omitempty" nullable:"true" maxLength:"256"`
 	Intent      string    `json:"intent,omitempty" nullable:"true" doc:"Only events of this intent, under any name that it has or had" maxLength:"36"`
 	Like        string    `json:"like,omitempty" nullable:"true" doc:"Only events that mean the like: base64url of a vector of the events' model, at unit length, 16 bits a component as a journal stores it" maxLength:"12000"`
+	Model       string    `json:"model,omitempty" nullable:"true" doc:"What made the vector of like, if it is not the events' model now: events by other models are not compared" maxLength:"256"`
 	Min         float64   `json:"min,omitempty" nullable:"true" doc:"Least cosine to the vector of like" minimum:"-1" maximum:"1"`
 	After       string    `json:"after,omitempty" nullable:"true" doc:"Begin after this cursor; without it, with the first event of the journal" maxLength:"64"`
 	Since       time.Time `json:"since,omitzero" nullable:"true" doc:"Begin with what was recorded at this time"`
@@ -194,13 +197,14 @@ func (s *Server) createConsumer(ctx context.Context, n *Node, in *createInput) (
 		return nil, err
 	}
 	b := &in.Body
-	f := Filter{Stream: b.Stream, Agent: b.Agent, Kind: b.Kinds, Correlation: b.Correlation, Intent: b.Intent, Like: b.Like, Min: b.Min, Since: b.Since, After: b.After}
+	f := Filter{Stream: b.Stream, Agent: b.Agent, Kind: b.Kinds, Correlation: b.Correlation, Intent: b.Intent, Like: b.Like, Min: b.Min, Model: b.Model, Since: b.Since, After: b.After}
 	config := consumer.Config{Name: b.Name, MaxInFlight: b.MaxInFlight, MaxDeliver: b.MaxDeliver}
 	var err error
 	if config.Query, err = f.query(ctx, n.Journal); err != nil {
 		return nil, err
 	}
-	config.Query.Min = b.Min // which means nothing without like, and is refused then
+	config.Query.Min = b.Min // which, as a model, means nothing without like, and is refused then
+	config.Query.Model = cmp.Or(config.Query.Model, b.Model)
 	if err := coversFilter(ctx, config.Query); err != nil {
 		return nil, err
 	}

@@ -177,4 +177,24 @@ func TestConsumersByMeaningAndIntentOverHTTP(t *testing.T) {
 	}
 	a := r.do("POST", "/v1/consumers", `{"name":"x","like":"AAAA"}`, "Content-Type", "application/json")
 	a.refusal(t, 400, "like-malformed")
+
+	// After a change, a vector is compared with what is of its model.
+	if _, err := r.j.ChangeModel(t.Context(), journal.Model{Name: "two", Dimension: 4}); err != nil {
+		t.Fatal(err)
+	}
+	r.post(cloud("s", "e", "said", vector(90)))
+	for name, want := range map[string]string{"": "e", "&model=two": "e", "&model=unnamed": "b"} {
+		if got := r.list("?min=0.9&like=" + like + name).ids(); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+	if info := r.create(`{"name":"unnamed","like":"` + like + `","min":0.9,"model":"unnamed"}`); info.Model != "unnamed" {
+		t.Errorf("%+v", info)
+	}
+	if got := r.fetch("unnamed", "?limit=9"); got.String() != "2/1" {
+		t.Errorf("by the model before: %s", got)
+	}
+	r.do("GET", "/v1/events?model=never&like="+like, "").refusal(t, 409, "model")
+	a = r.do("POST", "/v1/consumers", `{"name":"y","model":"two"}`, "Content-Type", "application/json")
+	a.refusal(t, 422, "invalid")
 }

@@ -102,6 +102,7 @@ func asProblem(err error) *Problem {
 		{journal.ErrAmbiguous, http.StatusConflict, "ambiguous"},
 		{journal.ErrOutcomeUnknown, http.StatusGatewayTimeout, "outcome-unknown"},
 		{cloudevents.ErrLineTooLong, http.StatusRequestEntityTooLarge, "too-large"},
+		{journal.ErrModel, http.StatusConflict, "model"},
 		{intent.ErrEmbedding, http.StatusUnprocessableEntity, "embedding"},
 		{actors.ErrUnknownBehaviour, http.StatusUnprocessableEntity, "unknown-behaviour"},
 		{actors.ErrOtherBehaviour, http.StatusConflict, "other-behaviour"},

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -58,10 +60,27 @@ type Filter struct {
 	Intent      string    `query:"intent" doc:"Only events of this intent; ends where intents are assigned up to" maxLength:"36" format:"uuid"`
 	Correlation string    `query:"correlation" doc:"Only events with this correlation id" maxLength:"256"`
 	Like        string    `query:"like" doc:"Only events that mean the like: base64url of a vector of the events' model, at unit length, 16 bits a component as a journal stores it" maxLength:"12000"`
+	Model       string    `query:"model" doc:"What made the vector of like, if it is not the events' model now: events by other models are not compared" maxLength:"256"`
 	Min         float64   `query:"min" doc:"Least cosine to the vector of like" minimum:"-1" maximum:"1"`
 	Since       time.Time `query:"since" doc:"Only events recorded at this time or later"`
 	Until       time.Time `query:"until" doc:"Only events recorded before this time"`
 	After       string    `query:"after" doc:"Only events after this cursor: EPOCH-POSITION, or a bare position" example:"1-42" maxLength:"64"`
+}
+
+// LikeModel is what Query.Model calls the model of a name: the one that the journal
+// has now if there is none. It refuses one that the journal never had.
+func LikeModel(j *journal.Journal, name string) (string, error) {
+	models := j.Models()
+	now := models[len(models)-1]
+	if name == "" || now.Name == "" {
+		return cmp.Or(now.Name, journal.UnnamedModel), nil
+	}
+	for i := range models {
+		if models[i].Is(name) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%w: those of this journal are of %s, which those of %q cannot be compared with", journal.ErrModel, now.Name, name)
 }
 
 func (f *Filter) query(ctx context.Context, j *journal.Journal) (q journal.Query, err error) {
@@ -88,6 +107,9 @@ func (f *Filter) query(ctx context.Context, j *journal.Journal) (q journal.Query
 			return q, problem(http.StatusBadRequest, "like-malformed", "like: "+err.Error())
 		}
 		q.Min = f.Min
+		if q.Model, err = LikeModel(j, f.Model); err != nil {
+			return q, err
+		}
 	}
 	for _, k := range f.Kind {
 		p, err := events.ParsePattern(k)
@@ -230,7 +252,7 @@ func (in *listInput) again(at string) url.Values {
 	v := url.Values{"limit": {strconv.Itoa(in.Limit)}, "kind": in.Kind}
 	for name, text := range map[string]string{
 		"stream": in.Stream, "agent": in.Agent, "intent": in.Intent, "correlation": in.Correlation,
-		"after": in.After, "before": in.Before, "like": in.Like,
+		"after": in.After, "before": in.Before, "like": in.Like, "model": in.Model,
 	} {
 		if text != "" {
 			v.Set(name, text)
