@@ -28,7 +28,7 @@ type bus struct {
 	// detached are the members that the bus's checkpoint does not speak for:
 	// their own says where they are.
 	detached map[*cell]bool
-	saved    uint64
+	saved    atomic.Uint64
 	frozen   bool // the system is stopping: agents take nothing more
 
 	position atomic.Uint64 // everything up to here was handed over
@@ -48,7 +48,7 @@ func newBus(sys *System) *bus {
 	b.box = mailbox{owner: b, workers: sys.workers, clock: &sys.second, capacity: 16}
 	start := sys.j.Position()
 	b.position.Store(start)
-	b.saved = start
+	b.saved.Store(start)
 	return b
 }
 
@@ -231,11 +231,11 @@ func (b *bus) save(done func()) {
 			low = min(low, handled)
 		}
 	}
-	if low <= b.saved {
+	if low <= b.saved.Load() {
 		done()
 		return
 	}
-	b.saved = low
+	b.saved.Store(low)
 	err := b.sys.j.Submit(b.sys.ctx, journal.Write{
 		Checkpoints: []journal.Checkpoint{{Name: b.checkpoint, Position: low}},
 	}, func(journal.Receipt, error) { done() })
@@ -252,15 +252,22 @@ func (b *bus) keep(ctx context.Context) {
 	defer b.sys.wg.Done()
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
-	for {
+	wait := func() bool {
 		select {
-		case now := <-tick.C:
-			b.sys.second.Store(now.UnixNano())
-			b.sys.passivate()
-			if b.do(ctx, func() { b.save(func() {}) }) != nil {
-				return
-			}
+		case <-tick.C:
+			return true
 		case <-ctx.Done():
+			return false
+		}
+	}
+	if b.sys.opts.Dispatch != nil { // who decides the order decides when, too
+		tick.Stop()
+		wait = func() bool { return b.sys.pause(saveEvery) }
+	}
+	for wait() {
+		b.sys.second.Store(time.Now().UnixNano())
+		b.sys.passivate()
+		if b.saved.Load() < b.position.Load() && b.do(ctx, func() { b.save(func() {}) }) != nil {
 			return
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -143,7 +142,7 @@ func (c *cell) commandDraft(m *message, now time.Time) (events.Draft, error) {
 		return events.Draft{}, err
 	}
 	if m.id.IsZero() {
-		m.id = journal.NewID()
+		m.id = c.sys.opts.NewID()
 	}
 	d := m.encoded
 	d.ID, d.Stream, d.Kind, d.Time = m.id, c.name, commandPrefix+d.Kind, now
@@ -313,7 +312,7 @@ func (c *cell) run(t *Turn, m *message) (trace string, err error) {
 		case abandoned:
 			err = t.err
 		default:
-			trace, err = string(debug.Stack()), fmt.Errorf("panic: %v", p)
+			trace, err = stack(), fmt.Errorf("panic: %v", p)
 		}
 	}()
 	return "", c.runner.decide(t, m)

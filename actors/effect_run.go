@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -357,9 +356,14 @@ func (s *System) attempt(call EffectCall, deadline time.Duration, f func(context
 		defer func() { done <- out }()
 		defer func() {
 			if p := recover(); p != nil {
-				out.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				out.err = fmt.Errorf("panic: %v\n%s", p, stack())
 			}
 		}()
+		if s.opts.BeforeEffect != nil {
+			if out.err = s.opts.BeforeEffect(call); out.err != nil {
+				return
+			}
+		}
 		out.result, out.err = f(ctx, call)
 	}()
 	select {

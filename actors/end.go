@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -254,7 +255,7 @@ func (s *System) dead(c *cell, left *slot, reason string) {
 	if err == nil {
 		s.busy(1)
 		err = s.j.Submit(s.ctx, journal.Write{Authority: authority.System(), Events: []events.Draft{{
-			Stream: deadStream, Kind: kindDead, SchemaVersion: 1, ContentType: events.ContentTypeJSON, Payload: b, Correlation: m.correlation,
+			ID: s.opts.NewID(), Stream: deadStream, Kind: kindDead, SchemaVersion: 1, ContentType: events.ContentTypeJSON, Payload: b, Correlation: m.correlation,
 		}}}, func(journal.Receipt, error) { s.busy(-1) })
 		if err != nil {
 			s.busy(-1)
@@ -314,6 +315,7 @@ func (s *System) passivate() {
 	if len(idle) == 0 {
 		return
 	}
+	slices.Sort(idle)
 	s.spin(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, passivateWithin)
 		defer cancel()

@@ -3,6 +3,8 @@ package actors
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/tokaworks/toka/events"
@@ -25,7 +27,7 @@ const (
 func (c *cell) fail(m *message, reason, trace string) {
 	now := c.sys.now()
 	if m.kind == kindCommand && m.id.IsZero() {
-		m.id = journal.NewID()
+		m.id = c.sys.opts.NewID()
 	}
 	if c.well.Swap(false) {
 		c.history = c.sys.opts.Supervision.Handled(c.history, "")
@@ -122,7 +124,7 @@ func (c *cell) failureWrite(m *message, d supervisor.Directive, now time.Time, r
 	}
 	kind := map[supervisor.Action]string{supervisor.Restart: kindFailed, supervisor.Park: kindParked, supervisor.Escalate: kindStopped}[d.Action]
 	w.Events = append(w.Events, events.Draft{
-		Stream: c.name, Kind: kind, SchemaVersion: 1, Time: now, ContentType: events.ContentTypeJSON,
+		ID: c.sys.opts.NewID(), Stream: c.name, Kind: kind, SchemaVersion: 1, Time: now, ContentType: events.ContentTypeJSON,
 		Payload: failurePayload{
 			Reason: reason, Attempt: d.Attempt, Action: d.Action.String(), Behaviour: c.b.key(), Why: d.Reason, Stack: trace, Effect: m.doubt,
 		}.encode(),
@@ -168,6 +170,21 @@ type effectDoubt struct {
 	Name    string        `json:"name"`
 	Ordinal uint32        `json:"ordinal"`
 	Key     events.Digest `json:"key"`
+}
+
+// stack is where a panic came from. It names functions and lines only, so that the
+// same failure is the same bytes.
+func stack() string {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // without itself and what recovers
+	var b strings.Builder
+	for {
+		f, more := frames.Next()
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", f.Function, f.File, f.Line)
+		if !more {
+			return b.String()
+		}
+	}
 }
 
 func (p failurePayload) encode() []byte {

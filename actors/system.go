@@ -60,6 +60,18 @@ type Options struct {
 	// actorstest. Default: turns run on goroutines, of many messages at once.
 	Dispatch func(actor string, turn func())
 
+	// BeforeEffect, if it is not nil, is called before each attempt of an effect,
+	// on its goroutine; the attempt fails with the error that it returns. It is
+	// for tests and simulations.
+	BeforeEffect func(EffectCall) error
+
+	// NewID mints the ids of what nobody gave one: of commands, and of failures
+	// and dead letters. Default journal.NewID.
+	NewID func() events.ID
+
+	// Random feeds the jitter of backoffs. Default random numbers.
+	Random func() uint64
+
 	// Now is the clock of commands. Default time.Now.
 	Now func() time.Time
 
@@ -148,6 +160,12 @@ func Start(j *journal.Journal, r *Registry, opts Options) (*System, error) {
 	}
 	if opts.Effects <= 0 {
 		opts.Effects = 256
+	}
+	if opts.NewID == nil {
+		opts.NewID = journal.NewID
+	}
+	if opts.Random == nil {
+		opts.Random = rand.Uint64
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -361,7 +379,7 @@ func (s *System) resolve(refs []events.Ref) ([]events.Ref, error) {
 func (s *System) now() time.Time { return s.opts.Now().UTC().Round(0) }
 
 // random feeds the jitter of backoffs, which no replay repeats.
-func (s *System) random() uint64 { return rand.Uint64() }
+func (s *System) random() uint64 { return s.opts.Random() }
 
 // after calls f after d, unless the system is let go first.
 func (s *System) after(d time.Duration, f func()) {

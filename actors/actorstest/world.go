@@ -1,22 +1,21 @@
 package actorstest
 
 import (
-	"cmp"
 	"errors"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/internal/turns"
 	"github.com/tokaworks/toka/journal"
 )
 
 // World is a system over a journal in memory whose turns it runs itself, one
-// message at a time: which actor is next is drawn from a seed. Between turns it
+// message at a time: which actor is next is drawn from a seed, and so is when
+// somebody is told that the time has come that he waits for. Between turns it
 // waits until everything that a turn set off has come to rest, so nothing else
 // decides the order. It must be made and used within one testing/synctest
 // bubble, by one goroutine.
@@ -25,32 +24,22 @@ type World struct {
 	Journal *journal.Journal
 
 	t     testing.TB
-	rng   *rand.Rand
+	turns *turns.Queue
 	trace []string
-
-	mu   sync.Mutex
-	runs []ready
 }
 
-// ready is a turn that can be run.
-type ready struct {
-	actor string
-	turn  func()
-}
-
-// NewWorld returns a World that is closed when the test ends. Of opts it sets
-// Dispatch itself.
+// NewWorld returns a World that has to be closed. Of opts it sets Dispatch
+// itself, and AfterFunc where that is not given.
 func NewWorld(t testing.TB, seed uint64, opts actors.Options, bs ...actors.Behaviour) *World {
 	t.Helper()
 	j, err := journal.Open("", journal.Options{Level: journal.LevelMemory})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &World{Journal: j, t: t, rng: rand.New(rand.NewPCG(seed, 0))}
-	opts.Dispatch = func(actor string, turn func()) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.runs = append(w.runs, ready{actor, turn})
+	w := &World{Journal: j, t: t, turns: turns.New(seed, synctest.Wait)}
+	opts.Dispatch = w.turns.Dispatch
+	if opts.AfterFunc == nil {
+		opts.AfterFunc = w.turns.AfterFunc
 	}
 	if w.System, err = actors.Start(j, actors.NewRegistry(bs...), opts); err != nil {
 		t.Fatal(errors.Join(err, j.Close()))
@@ -71,29 +60,13 @@ func (w *World) Close() {
 	}
 }
 
-// Step runs one turn and returns whose, or false if there is none to run.
+// Step runs one turn and returns whose, or false if there is none to run. Where
+// somebody was told that his time has come, the actor is $clock.
 func (w *World) Step() (actor string, ok bool) {
-	synctest.Wait()
-	w.mu.Lock()
-	if len(w.runs) == 0 {
-		w.mu.Unlock()
-		return "", false
+	if actor, ok = w.turns.Step(); ok {
+		w.trace = append(w.trace, actor)
 	}
-	// In what order they became ready is not the World's decision; that each
-	// actor has one turn at a time is the system's promise.
-	slices.SortFunc(w.runs, func(a, b ready) int { return cmp.Compare(a.actor, b.actor) })
-	i := w.rng.IntN(len(w.runs))
-	next := w.runs[i]
-	w.runs = slices.Delete(w.runs, i, i+1)
-	w.mu.Unlock()
-	w.trace = append(w.trace, next.actor)
-	done := make(chan struct{})
-	go func() { // a handler may end its goroutine
-		defer close(done)
-		next.turn()
-	}()
-	<-done
-	return next.actor, true
+	return actor, ok
 }
 
 // Run runs turns until there is none to run. No time passes.
@@ -121,25 +94,20 @@ func (w *World) Do(f func()) {
 			w.Run()
 			return
 		default:
-		}
-		select {
-		case <-done:
-		case <-time.After(time.Millisecond):
+			w.turns.Idle(done, time.Now().Add(time.Hour))
 		}
 	}
 }
 
-// Advance lets time pass, and runs the turns that become ready meanwhile, a
-// millisecond late at most where they set something off for later.
+// Advance lets time pass, and runs the turns that become ready meanwhile, each at
+// its time.
 func (w *World) Advance(d time.Duration) {
-	w.Run()
 	for end := time.Now().Add(d); ; {
-		step := min(time.Until(end), max(d/1000, time.Millisecond))
-		if step <= 0 {
+		w.Run()
+		if !time.Now().Before(end) {
 			return
 		}
-		time.Sleep(step)
-		w.Run()
+		w.turns.Idle(nil, end)
 	}
 }
 
