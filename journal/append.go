@@ -226,7 +226,9 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		if !sl.hashed {
 			e.Parents = slices.Clone(d.Parents) // until link knows their digests
 		}
-		if len(d.Embedding) > 0 {
+		if n := len(d.Embedding); n > maxDimension {
+			return nil, fmt.Errorf("event %s: %w: %d dimensions; the limit is %d", id, intent.ErrEmbedding, n, maxDimension)
+		} else if n > 0 {
 			v, err := intent.Quantize(d.Embedding, j.intent.wants(len(d.Embedding)))
 			if err != nil {
 				return nil, fmt.Errorf("event %s: %w", id, err)

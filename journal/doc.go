@@ -76,6 +76,9 @@
 //     (TestQueryByMeaning).
 //   - A snapshot and what came after it give the same intents and changes, bit for
 //     bit, as reading everything does (TestIntentsAreRepeatable).
+//   - An embedding that is of another dimension, not finite, zero or huge is
+//     refused, with the event and before anything of the write is stored
+//     (TestEmbeddingIsRefused, TestHugeFirstVector, TestLateEmbeddingIsRefused).
 //   - Merges and splits by hand, and embeddings that come later, are events that
 //     take effect at their place; all of it is the same after a restart, a kill
 //     or the loss of the index, and reads the same without a strategy

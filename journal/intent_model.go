@@ -17,7 +17,9 @@ var ErrModel = errors.New("embeddings of another model")
 // was named.
 const UnnamedModel = "unnamed"
 
-// maxDimension is the most that a model may have.
+// maxDimension is the most that a model may have, and a vector. The first one
+// decides on the dimension of a journal: without a limit, on one that no strategy
+// takes.
 const maxDimension = 1 << 16
 
 // Model is what made the embeddings of a journal.

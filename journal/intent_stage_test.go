@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -355,6 +356,9 @@ func TestLateEmbeddingIsRefused(t *testing.T) {
 		{2, nil, "empty"},
 		{2, make([]float32, dim+1), fmt.Sprint("dimensions, want ", dim)},
 		{2, make([]float32, dim), "points nowhere"},
+		{2, []float32{1, 1, float32(math.NaN()), 1, 1, 1, 1, 1}, "component 2 is NaN"},
+		{2, []float32{1, 1, 1, 1, 1, 1, 1, float32(math.Inf(1))}, "component 7 is +Inf"},
+		{2, make([]float32, 1<<20), "1048576 dimensions"},
 	} {
 		if _, err := j.EmbedEvent(t.Context(), es[c.of].Position, c.vector); !errors.Is(err, intent.ErrEmbedding) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("event %d: %v, want %q", c.of+1, err, c.want)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -159,12 +160,36 @@ func TestEmbeddingIsRefused(t *testing.T) {
 	for what, v := range map[string][]float32{
 		"short": make([]float32, dim-1), "long": make([]float32, dim+1), "zero": make([]float32, dim),
 		"NaN": {float32(math.NaN()), 1, 1, 1, 1, 1, 1, 1}, "infinite": {float32(math.Inf(1)), 1, 1, 1, 1, 1, 1, 1},
+		"minus infinite": {1, 1, 1, 1, 1, 1, 1, float32(math.Inf(-1))}, "huge": make([]float32, 1<<20),
 	} {
 		t.Run(what, func(t *testing.T) {
 			bad := draft("s", "test.happened", "bad")
 			bad.Embedding = v
 			refused(t, j, write(draft("s", "test.happened", "good"), bad), intent.ErrEmbedding)
 		})
+	}
+	// The largest numbers are no bad vector.
+	long := draft("s", "test.happened", "large numbers")
+	long.Embedding = slices.Repeat([]float32{math.MaxFloat32}, dim)
+	add(t, j, long)
+}
+
+// A vector that no strategy takes does not become the first one, on which the
+// dimension of a journal rests.
+func TestHugeFirstVector(t *testing.T) {
+	for _, f := range []func(string, int) intent.Strategy{nil, ofDimension} {
+		j := open(t, "/data", making(disktest.New(), f))
+		huge := draft("s", "test.happened", "huge")
+		huge.Embedding = slices.Repeat([]float32{1}, 1<<16+1)
+		refused(t, j, write(huge), intent.ErrEmbedding)
+		mute := add(t, j, draft("s", "test.happened", "mute"))[0]
+		if _, err := j.EmbedEvent(t.Context(), mute.Position, huge.Embedding); !errors.Is(err, intent.ErrEmbedding) {
+			t.Errorf("embedded later: %v", err)
+		}
+		embed(t, j, 10)
+		if err := j.IntentError(); err != nil || j.Position() != 11 {
+			t.Errorf("%d events, %v", j.Position(), err)
+		}
 	}
 }
 

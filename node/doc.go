@@ -69,6 +69,10 @@
 //     TestIntentsMergeSplitAsOf, TestIntentsExplain, TestIntentsMap).
 //   - A list, a durable consumer and who follows a node select alike by meaning and
 //     by intent (TestByMeaning, TestByIntent).
+//   - No event is lost because what computes vectors fails, whatever it answers
+//     (TestEmbedderThatFails, TestIngestEmbedServer, TestRunEmbeds). A vector that
+//     comes with an event is refused with it (TestIngestBadInput,
+//     TestIngestOtherDimension).
 //   - The model of vectors can be changed, also under a node that serves: no event
 //     is lost or gets a vector by the model before, and a question by meaning is
 //     answered of one model and says of which not (TestIntentsModel).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tokaworks/toka/actors"
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/journal"
 )
 
@@ -62,4 +64,15 @@ func BenchJournal(ctx context.Context, dir, strategy string, topics int) (fields
 		return nil, err
 	}
 	return fields, json.Unmarshal(b, &fields)
+}
+
+// Incoming gives drafts their vectors as a node does for events that come in.
+func Incoming(ctx context.Context, e intent.Embedder, j *journal.Journal, drafts []events.Draft) {
+	i := &incoming{embedder: e, log: slog.New(slog.DiscardHandler), busy: make(chan struct{}, 1), wait: embedLeast}
+	i.embed(ctx, j, drafts)
+}
+
+// EmbedMissing does as intents embed does.
+func EmbedMissing(ctx context.Context, e intent.Embedder, j *journal.Journal, s Streams) error {
+	return (&app{streams: s}).embedMissing(ctx, j, e)
 }

@@ -71,6 +71,9 @@ func TestIngestBadInput(t *testing.T) {
 		"other kind":          {`{"specversion":"1.0","id":"good","source":"s","type":"a.c"}`, "event id is taken by another event"},
 		"other parents":       {`{"specversion":"1.0","id":"good","source":"s","type":"a.b","tokaparents":"good"}`, "event id is taken by another event"},
 		"zero vector":         {`{"specversion":"1.0","id":"1","source":"s","type":"a.b","tokaembedding":"AAAAAAAAAAA="}`, "invalid embedding"},
+		"vector with NaN":     {`{"specversion":"1.0","id":"1","source":"s","type":"a.b","tokaembedding":"AADAfw=="}`, "not finite"},
+		"infinite vector":     {`{"specversion":"1.0","id":"1","source":"s","type":"a.b","tokaembedding":"AACAfw=="}`, "not finite"},
+		"huge vector":         {`{"specversion":"1.0","id":"1","source":"s","type":"a.b","tokaembedding":"` + strings.Repeat("AACAPwAAgD8AAIA/", 1<<15) + `"}`, "dimensions; the limit is"},
 		"vector of no floats": {`{"specversion":"1.0","id":"1","source":"s","type":"a.b","tokaembedding":"AAAA"}`, "invalid tokaembedding"},
 		"too long":            {strings.Repeat(" ", 5<<20) + "1", "line is longer than 4 MiB"},
 	} {
@@ -88,6 +91,23 @@ func TestIngestBadInput(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A line with a vector of another dimension than the journal's is refused, and no
+// other one with it.
+func TestIngestOtherDimension(t *testing.T) {
+	disk := disktest.New()
+	change := func(o *journal.Options) { o.Volume = disk.Volume() }
+	line := func(id, vector string) string {
+		return `{"specversion":"1.0","id":"` + id + `","source":"s","type":"a.b","tokaembedding":"` + vector + `"}` + "\n"
+	}
+	text := line("1", "AACAPwAAgD8=") + line("2", "AACAPw==") + line("3", "AACAPwAAAAA=")
+	for _, want := range []string{"ingested 2, duplicates 0, rejected 1\n", "ingested 0, duplicates 2, rejected 1\n"} {
+		r := runOn(t, change, strings.NewReader(text), "ingest", "--data", "/d", "-")
+		if r.code != node.ExitFailed || r.out != want || !strings.Contains(r.err, "line 2: ") || !strings.Contains(r.err, "1 dimensions, want 2") {
+			t.Fatalf("code %d, %q, want %q\n%s", r.code, r.out, want, r.err)
+		}
 	}
 }
 

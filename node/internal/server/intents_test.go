@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,4 +198,46 @@ func TestConsumersByMeaningAndIntentOverHTTP(t *testing.T) {
 	r.do("GET", "/v1/events?model=never&like="+like, "").refusal(t, 409, "model")
 	a = r.do("POST", "/v1/consumers", `{"name":"y","model":"two"}`, "Content-Type", "application/json")
 	a.refusal(t, 422, "invalid")
+}
+
+// TestBadVectorsOverHTTP refuses each with a word, stores nothing of the request
+// and goes on.
+func TestBadVectorsOverHTTP(t *testing.T) {
+	r := startOn(t, server.Options{}, journal.Options{NewIntents: func(_ string, d int) intent.Strategy {
+		return cluster.NewLeader(cluster.Options{Dimension: d})
+	}})
+	of := func(numbers ...float32) string {
+		var b []byte
+		for _, x := range numbers {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+		}
+		return `,"tokaembedding":"` + base64.StdEncoding.EncodeToString(b) + `"`
+	}
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	bad := map[string]string{
+		"zero": of(0, 0, 0, 0), "NaN": of(1, nan, 1, 1), "infinite": of(inf, 1, 1, 1), "minus infinite": of(1, 1, 1, -inf),
+		"huge": of(slices.Repeat([]float32{1}, 1<<16+1)...), "no floats": `,"tokaembedding":"AAAA"`, "empty": `,"tokaembedding":""`,
+	}
+	for round := range 2 { // before a first vector, and after
+		for name, v := range bad {
+			for _, body := range []string{cloud("s", "bad", "said", v), "[" + cloud("s", "good", "said", "") + "," + cloud("s", "bad", "said", v) + "]"} {
+				a := r.post(body)
+				if a.status != 422 && a.status != 400 || !strings.Contains(a.body, "embedding") {
+					t.Errorf("%s: %d %s", name, a.status, a.body)
+				}
+			}
+		}
+		if round == 0 {
+			if a := r.post(cloud("s", "first", "said", of(1, 2, 3, 4))); a.status != 201 {
+				t.Fatal(a)
+			}
+			bad["short"], bad["long"] = of(1, 2, 3), of(1, 2, 3, 4, 5)
+		}
+	}
+	if r.j.Position() != 1 || r.j.IntentError() != nil {
+		t.Errorf("%d events, %v", r.j.Position(), r.j.IntentError())
+	}
+	if a := r.post(cloud("s", "after", "said", of(4, 3, 2, 1))); a.status != 201 {
+		t.Error(a)
+	}
 }
