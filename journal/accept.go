@@ -25,6 +25,7 @@ func (j *Journal) accept(g *group, r *request) (outcome, error) {
 		return outcome{known: known, receipt: Receipt{Duplicate: true}}, err
 	}
 	if r.embeds {
+		j.leaveOut(r)
 		if err := j.intent.fits(r); err != nil {
 			return outcome{}, err
 		}

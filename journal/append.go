@@ -165,6 +165,9 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 		}
 		n = len(w.Imported)
 	}
+	if k := len(w.ImportedVectors); k > 0 && k != len(w.Imported) {
+		return nil, fmt.Errorf("append: %w: %d vectors for %d imported events", events.ErrInvalid, k, len(w.Imported))
+	}
 	if n > MaxWriteEvents {
 		return nil, tooLarge("%d events; the limit is %d", n, MaxWriteEvents)
 	}
@@ -241,6 +244,11 @@ func (j *Journal) prepare(w *Write) (*request, error) {
 	for i := range w.Imported {
 		if err := r.imported(i, &w.Imported[i]); err != nil {
 			return nil, err
+		}
+		if len(w.ImportedVectors) > 0 {
+			if err := r.importedVector(i, w.ImportedVectors[i]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if n > fewEvents {

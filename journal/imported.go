@@ -41,3 +41,40 @@ func (r *request) imported(i int, given *events.Event) error {
 	r.bytes += 512 + int64(len(e.Payload))
 	return nil
 }
+
+// importedVector takes over the embedding of the i-th event, if it is one.
+func (r *request) importedVector(i int, given ImportedVector) error {
+	if len(given.Vector) == 0 {
+		return nil
+	}
+	e, sl := &r.sealed[i], &r.slots[i]
+	if e.SubjectKey != "" {
+		return fmt.Errorf("import event %s: %w: an event under a subject key has no embedding", e.ID, events.ErrInvalid)
+	}
+	if given.Model != "" {
+		if err := (Model{given.Model, len(given.Vector)}).check(); err != nil {
+			return fmt.Errorf("import event %s: %w", e.ID, err)
+		}
+	}
+	if err := given.Vector.Check(len(given.Vector)); err != nil {
+		return fmt.Errorf("import event %s: %w", e.ID, err)
+	}
+	sl.vector, sl.model, r.embeds = slices.Clone(given.Vector), given.Model, true
+	e.EmbeddingDigest = events.EmbeddingDigest(sl.vector.Bytes())
+	r.bytes += 2 * int64(len(sl.vector))
+	return nil
+}
+
+// leaveOut takes those embeddings from imported events that are not of the
+// journal's model. Only the committer knows which model that is.
+func (j *Journal) leaveOut(r *request) {
+	r.embeds = false
+	for i := range r.slots {
+		sl := &r.slots[i]
+		one := request{sealed: r.sealed[i : i+1], slots: r.slots[i : i+1]}
+		if sl.foreign && len(sl.vector) > 0 && j.intent.fits(&one) != nil {
+			sl.vector, r.sealed[i].EmbeddingDigest = nil, events.Digest{}
+		}
+		r.embeds = r.embeds || len(sl.vector) > 0
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/intent"
 	"github.com/tokaworks/toka/internal/authority"
 )
 
@@ -35,9 +36,20 @@ type Write struct {
 	// keep their ids and digests and are given places here; parents that are
 	// not in this journal stay references by digest. It takes authority.
 	Imported []events.Event
+	// ImportedVectors are the embeddings of Imported, in the same order, empty
+	// for an event without; or none at all. One that is not of the model that
+	// the journal has by then is left out, as no part of its event's identity.
+	ImportedVectors []ImportedVector
 
 	// Authority is for this module's own packages; see internal/authority.
 	Authority authority.Token
+}
+
+// ImportedVector is an embedding in its stored form, and the model that made it:
+// without a name if that is not known.
+type ImportedVector struct {
+	Vector intent.Vector
+	Model  string
 }
 
 // Receipt is the answer to a Write.

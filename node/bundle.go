@@ -162,7 +162,8 @@ func (a *app) bundleImportCommand() *cobra.Command {
 own ids and digests, at places of this journal. What is there already is a
 duplicate and changes nothing. A parent that is neither in the bundle nor in the
 journal stays a reference by digest; "verify" counts these. Events of the
-system's own streams, whose names begin with $, are left out.`,
+system's own streams, whose names begin with $, are left out; those that have an
+embedding of another model than the journal's are stored without it.`,
 		Example: lines(
 			"toka-node bundle import --data ./other why.bundle",
 			"toka-node bundle import --data ./other why.bundle --key node.pub -o json"),
@@ -192,6 +193,9 @@ system's own streams, whose names begin with $, are left out.`,
 				return a.object(n)
 			}
 			_, err = fmt.Fprintf(a.streams.Out, "imported %d, duplicates %d, left out %d\n", n.Imported, n.Duplicates, n.LeftOut)
+			if err == nil && n.OtherModel > 0 {
+				_, err = fmt.Fprintf(a.streams.Out, "%d without their embeddings, which are of another model than the journal's\n", n.OtherModel)
+			}
 			return err
 		},
 	}

@@ -68,7 +68,7 @@ var table = []row{
 	{"journal/merkle", nil, []string{"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog"}},
 	{"journal", []string{"events", "intent", "internal/authority", "internal/disk", "internal/kernel", "journal/merkle"}, []string{pebble, "github.com/google/uuid", "github.com/zeebo/blake3", "golang.org/x/crypto/chacha20poly1305"}},
 	{"journal/causal", []string{"journal"}, nil},
-	{"journal/bundle", []string{"events", "internal/authority", "journal", "journal/merkle"}, []string{"github.com/zeebo/blake3"}},
+	{"journal/bundle", []string{"events", "intent", "internal/authority", "journal", "journal/merkle"}, []string{"github.com/zeebo/blake3"}},
 	{"journal/consumer", []string{"events", "intent", "internal/authority", "journal"}, nil},
 	{"journal/projection", []string{"events", "journal"}, nil},
 	{"actors", []string{"events", "supervisor", "internal/authority", "journal"}, []string{protoactor}},

@@ -15,6 +15,8 @@ import (
 type Summary struct {
 	Events uint64 `json:"events"`
 	Bytes  int64  `json:"bytes"`
+	// Embeddings is how many of the events are there with their embedding.
+	Embeddings uint64 `json:"embeddings,omitempty"`
 	// Stubs is how many parents of the events are not in the bundle.
 	Stubs uint64 `json:"stubs"`
 	// Origin and Size are of the head that the proofs are against, if there
@@ -59,6 +61,7 @@ func Export(ctx context.Context, w io.Writer, j *journal.Journal, positions iter
 	}
 	last := uint64(0)
 	var body []byte
+	var model journal.Model // of the embeddings before
 	for e, err := range j.Each(ctx, upTo(end, positions)) {
 		if err != nil {
 			return s, err
@@ -74,6 +77,12 @@ func Export(ctx context.Context, w io.Writer, j *journal.Journal, positions iter
 		body = appendEvent(body[:0], e.Position, record)
 		if _, err := parseEvent(body); err != nil {
 			return s, fmt.Errorf("bundle: %w: %w", journal.ErrCorrupt, err)
+		}
+		if !e.EmbeddingDigest.IsZero() {
+			if model, err = writeVector(ctx, f, j, &e, model); err != nil {
+				return s, err
+			}
+			s.Embeddings++
 		}
 		f.frame(frameEvent, body)
 		if s.Size > 0 {
@@ -92,6 +101,26 @@ func Export(ctx context.Context, w io.Writer, j *journal.Journal, positions iter
 	err := f.end(s.Events)
 	s.Bytes, s.Stubs = counted.n, seen.stubs()
 	return s, err
+}
+
+// writeVector writes the embedding of an event, after its model if that is not
+// the one of those before, and returns the model.
+func writeVector(ctx context.Context, f *frameWriter, j *journal.Journal, e *events.Event, model journal.Model) (journal.Model, error) {
+	x, err := j.Embedding(ctx, e.Position)
+	if err != nil {
+		return model, err
+	}
+	stored := x.Vector.Bytes()
+	if got := events.EmbeddingDigest(stored); got != e.EmbeddingDigest {
+		return model, fmt.Errorf("bundle: event %s, position %d: %w: embedding digest %s, recomputed %s",
+			e.ID, e.Position, journal.ErrCorrupt, e.EmbeddingDigest.Short(), got.Short())
+	}
+	if m := (journal.Model{Name: x.Model.Name, Dimension: len(x.Vector)}); m != model {
+		f.frame(frameModel, appendModel(nil, m))
+		model = m
+	}
+	f.frame(frameVector, stored)
+	return model, nil
 }
 
 func upTo(end uint64, positions iter.Seq2[uint64, error]) iter.Seq2[uint64, error] {
@@ -158,18 +187,20 @@ type VerifyOptions struct {
 // Verify reads a bundle to its end and checks everything in it. Errors wrap
 // ErrBundle, merkle.ErrProof or merkle.ErrSignature, or are the reader's.
 func Verify(r io.Reader, o VerifyOptions) (Summary, error) {
-	return read(r, o, func(events.Event) error { return nil })
+	return read(r, o, func(events.Event, journal.ImportedVector) error { return nil })
 }
 
 // read calls f for each event, in order, when it is verified as far as it can
-// be without what comes after it. An error of f ends it.
-func read(r io.Reader, o VerifyOptions, f func(e events.Event) error) (s Summary, err error) {
+// be without what comes after it, with its embedding if the bundle has it. An
+// error of f ends it.
+func read(r io.Reader, o VerifyOptions, f func(events.Event, journal.ImportedVector) error) (s Summary, err error) {
 	frames, err := newFrameReader(r)
 	if err != nil {
 		return s, err
 	}
 	var head merkle.Head
 	var e events.Event // the one that waits for its proof, if proved is false
+	var vectors vectorReader
 	proved, ids := true, newSeen()
 	for first := true; ; first = false {
 		kind, body, err := frames.frame()
@@ -182,6 +213,10 @@ func read(r io.Reader, o VerifyOptions, f func(e events.Event) error) (s Summary
 				return s, err
 			}
 			s.Origin, s.Size = head.Origin, head.Size
+		case (kind == frameModel || kind == frameVector) && proved && !frames.old:
+			if err := vectors.frame(kind, body); err != nil {
+				return s, frames.bad("%v", err)
+			}
 		case kind == frameEvent && proved:
 			last := e.Position
 			if e, err = parseEvent(body); err != nil {
@@ -193,11 +228,19 @@ func read(r io.Reader, o VerifyOptions, f func(e events.Event) error) (s Summary
 			if err := ids.add(&e); err != nil {
 				return s, frames.bad("%v", err)
 			}
+			if !frames.old {
+				if err := vectors.belongs(&e); err != nil {
+					return s, frames.bad("%v", err)
+				}
+			}
 			s.Events++
+			if len(vectors.at.Vector) > 0 {
+				s.Embeddings++
+			}
 			if proved = s.Size == 0; !proved {
 				continue
 			}
-			if err := f(e); err != nil {
+			if err := f(e, vectors.take()); err != nil {
 				return s, err
 			}
 		case kind == frameProof && !proved:
@@ -205,10 +248,10 @@ func read(r io.Reader, o VerifyOptions, f func(e events.Event) error) (s Summary
 				return s, err
 			}
 			proved = true
-			if err := f(e); err != nil {
+			if err := f(e, vectors.take()); err != nil {
 				return s, err
 			}
-		case kind == frameEnd && proved:
+		case kind == frameEnd && proved && len(vectors.at.Vector) == 0:
 			if want := appendEnd(nil, s.Events, frames.before); string(body) != string(want) {
 				return s, frames.bad("its end does not fit what comes before it: bytes or events are missing or changed")
 			}

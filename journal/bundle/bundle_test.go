@@ -305,7 +305,7 @@ func TestImport(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	all, _ := export(t, j, bundle.ExportOptions{}, causal.Since(t.Context(), j))
-	for i, want := range []bundle.Imported{{Imported: 6, Duplicates: 2, LeftOut: 1}, {Duplicates: 8, LeftOut: 1}} {
+	for i, want := range []bundle.Imported{{Imported: 6, Duplicates: 2, LeftOut: 1, Embeddings: 1}, {Duplicates: 8, LeftOut: 1}} {
 		if n, err := bundle.Import(t.Context(), bytes.NewReader(all), to, bundle.VerifyOptions{}); err != nil || n != want {
 			t.Fatalf("import %d: %+v, %v; want %+v", i, n, err, want)
 		}
@@ -407,6 +407,7 @@ func TestReadingIsBounded(t *testing.T) {
 	most := binary.AppendUvarint(append(bytes.Clone(head), 'e'), 1<<20)
 	for name, r := range map[string]io.Reader{
 		"huge":    bytes.NewReader(huge),
+		"vector":  bytes.NewReader(append([]byte("toka bundle 2\nm\x05\x80\x80\x04ab"), "v\x80\x80\x08"...)),
 		"claimed": bytes.NewReader(most),
 		"endless": io.MultiReader(bytes.NewReader(head), endless('h')),
 		"zeroes":  endless(0),
@@ -438,6 +439,7 @@ func FuzzVerify(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte("toka bundle 1\n"))
+	f.Add(bundle.Before(samples(f)["plain"]))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := bundle.Verify(bytes.NewReader(b), bundle.VerifyOptions{})
 		if err == nil && s.Bytes != int64(len(b)) {

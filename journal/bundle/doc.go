@@ -24,6 +24,13 @@
 //   - Payloads are carried as they are stored: encrypted ones encrypted, without
 //     their keys, and pruned or erased ones as such; all of them prove
 //     themselves and are imported like any other (TestPayloadsThatCannotBeRead).
+//   - Events come with the embeddings that they were journaled with, each held
+//     against the digest in its record, and are given intents where they are
+//     imported (TestEmbeddings, TestEmbeddingsThatDoNotBelong). Where the
+//     journal has another model, named or by its dimension, they come without,
+//     and that is counted (TestEmbeddingsOfAnotherModel).
+//   - Bundles of the format before this one, without embeddings, are read
+//     like any other (TestTheFormatBefore).
 //   - Import reads the bundle to its end before it stores anything, so nothing
 //     of a damaged one is stored (TestImportStoresNothingOfADamagedBundle).
 //   - Reading holds one event at a time and some 150 bytes for each event and
@@ -34,7 +41,9 @@
 //
 // It does not say that a bundle is complete: a parent that is left out is
 // counted, not missed. It says nothing of who made a bundle without a signed
-// head. Embeddings and intents stay behind. A bundle is not a backup: it has
+// head. Intents stay behind, and so does an embedding that came later than its
+// event: it is of the intents' own stream. An event that is in the journal
+// already is not given an embedding that it came without. A bundle is not a backup: it has
 // no checkpoints and no other operational state.
 //
 // # Format
@@ -42,9 +51,14 @@
 // A bundle is a line and a list of frames, nothing else. Numbers marked uv are
 // unsigned LEB128 varints in their shortest form.
 //
-//	"toka bundle 1\n"
+//	"toka bundle 2\n"
 //	'h'  uv length, head      the head that proofs are against: its text, or the
 //	                          signed note (see package merkle); at most one, first
+//	'm'  uv length, model     the model of the embeddings from here on: uv dimension,
+//	                          then its name, empty if nobody named it; before the
+//	                          first of them and where it changes
+//	'v'  uv length, embedding that of the event after it, in its stored form (see
+//	                          package intent); there if the record has its digest
 //	'e'  uv length, event     uv position in the journal that it came from, greater
 //	                          than that of the event before; then the record (see
 //	                          package events), with the payload in it
@@ -53,4 +67,7 @@
 //	                          is a head, else for none
 //	'z'  uv length, end       uv number of events, then the BLAKE3-256 of all bytes
 //	                          before this frame; the last frame, and the end
+//
+// A file that begins "toka bundle 1\n" is the same without frames 'm' and 'v',
+// whatever the records say.
 package bundle

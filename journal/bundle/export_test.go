@@ -1,8 +1,11 @@
 package bundle
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
+
+	"github.com/zeebo/blake3"
 )
 
 // Frames writes frames, one for each letter of kinds, and an end that fits.
@@ -20,6 +23,28 @@ func Frames(kinds string, bodies ...[]byte) []byte {
 		panic(err)
 	}
 	return b.Bytes()
+}
+
+// Before returns b in the format before embeddings: without the frames that it
+// did not have.
+func Before(b []byte) []byte {
+	var out bytes.Buffer
+	f := &frameWriter{w: bufio.NewWriter(&out), hash: blake3.New()}
+	f.write([]byte(magicOld))
+	n := uint64(0)
+	Reframe(b, func(kind byte, body []byte) []byte {
+		if kind == frameEvent {
+			n++
+		}
+		if kind != frameModel && kind != frameVector {
+			f.frame(kind, body)
+		}
+		return body
+	})
+	if err := f.end(n); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
 }
 
 // Reframe writes b again with changed bodies, the end left out and made anew.

@@ -11,6 +11,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"github.com/tokaworks/toka/events"
+	"github.com/tokaworks/toka/journal"
 	"github.com/tokaworks/toka/journal/merkle"
 )
 
@@ -20,16 +21,23 @@ var ErrBundle = errors.New("not a sound bundle")
 
 // Part of the format; doc.go draws it.
 const (
-	magic = "toka bundle 1\n"
+	magic    = "toka bundle 2\n"
+	magicOld = "toka bundle 1\n" // without models and embeddings
 
-	frameHead  = 'h'
-	frameEvent = 'e'
-	frameProof = 'p'
-	frameEnd   = 'z'
+	frameHead   = 'h'
+	frameModel  = 'm'
+	frameVector = 'v'
+	frameEvent  = 'e'
+	frameProof  = 'p'
+	frameEnd    = 'z'
 
-	maxHead  = 64 << 10
-	maxEvent = events.MaxPayload + 64<<10 // a record without its payload stays below 64 KiB
-	maxProof = 64 * 32
+	maxHead   = 64 << 10
+	maxModel  = binary.MaxVarintLen64 + 256
+	maxVector = 2 * maxDimension
+	maxEvent  = events.MaxPayload + 64<<10 // a record without its payload stays below 64 KiB
+	maxProof  = 64 * 32
+
+	maxDimension = 1 << 16
 )
 
 func bad(format string, args ...any) error {
@@ -82,6 +90,7 @@ type frameReader struct {
 	next   int64 // of the one after it
 	before [32]byte
 	body   bytes.Buffer
+	old    bool // the format is the one without embeddings
 }
 
 func newFrameReader(r io.Reader) (*frameReader, error) {
@@ -90,8 +99,8 @@ func newFrameReader(r io.Reader) (*frameReader, error) {
 	if _, err := io.ReadFull(f.r, b); err != nil && !short(err) {
 		return nil, err
 	}
-	if string(b) != magic {
-		return nil, bad("it does not begin with %q", magic)
+	if f.old = string(b) == magicOld; !f.old && string(b) != magic {
+		return nil, bad("it does not begin with %q or %q", magic, magicOld)
 	}
 	_, _ = f.hash.Write(b)
 	return f, nil
@@ -123,6 +132,10 @@ func (f *frameReader) frame() (kind byte, body []byte, err error) {
 	switch kind {
 	case frameHead:
 		most = maxHead
+	case frameModel:
+		most = maxModel
+	case frameVector:
+		most = maxVector
 	case frameEvent:
 		most = maxEvent
 	case frameProof:
@@ -186,6 +199,29 @@ func parseEvent(b []byte) (events.Event, error) {
 		err = fmt.Errorf("position %d: the payload is not with the event", position)
 	}
 	return e, err
+}
+
+// appendModel appends the body of a model's frame.
+func appendModel(b []byte, m journal.Model) []byte {
+	return append(binary.AppendUvarint(b, uint64(m.Dimension)), m.Name...)
+}
+
+// parseModel reads what appendModel wrote.
+func parseModel(b []byte) (m journal.Model, err error) {
+	dimension, n := binary.Uvarint(b)
+	if n <= 0 || n > 1 && b[n-1] == 0 || dimension == 0 || dimension > maxDimension {
+		return m, errors.New("a model without a dimension")
+	}
+	if m = (journal.Model{Name: string(b[n:]), Dimension: int(dimension)}); m.Name == "" {
+		return m, nil // nobody named it
+	}
+	if err := events.CheckName("model", m.Name); err != nil {
+		return m, err
+	}
+	if m.Name == journal.UnnamedModel {
+		return m, fmt.Errorf("a model named %q", m.Name)
+	}
+	return m, nil
 }
 
 func appendProof(b []byte, proof []merkle.Hash) []byte {

@@ -17,6 +17,10 @@ type Imported struct {
 	Imported   uint64 `json:"imported"`
 	Duplicates uint64 `json:"duplicates"` // they were in the journal before
 	LeftOut    uint64 `json:"left_out"`   // they are of the system's own streams
+	// Embeddings is how many were stored with their embedding, and OtherModel
+	// how many without theirs, because it is of another model than the journal's.
+	Embeddings uint64 `json:"embeddings,omitempty"`
+	OtherModel uint64 `json:"other_model,omitempty"`
 }
 
 // flight bounds how many events are on their way to the disk at a time; they
@@ -24,7 +28,8 @@ type Imported struct {
 const flight = 1024
 
 // Import verifies a bundle, as Verify does, and then stores its events. It
-// reads r twice. Each event is a write of its own: after an error, what came
+// reads r twice. Embeddings of another model than the journal's are left out: they
+// are no part of what makes an event the same one (see journal.ErrModel). Each event is a write of its own: after an error, what came
 // before it is stored, and importing again goes on. Errors are those of Verify
 // and of journal.Journal.Append.
 func Import(ctx context.Context, r io.ReadSeeker, j *journal.Journal, o VerifyOptions) (Imported, error) {
@@ -41,6 +46,8 @@ func Import(ctx context.Context, r io.ReadSeeker, j *journal.Journal, o VerifyOp
 	}
 	type outcome struct {
 		duplicate bool
+		given     bool // an embedding was
+		kept      bool
 		err       error
 	}
 	// Every write that was submitted sends one outcome, and there is room for
@@ -55,10 +62,16 @@ func Import(ctx context.Context, r io.ReadSeeker, j *journal.Journal, o VerifyOp
 			n.Duplicates++
 		default:
 			n.Imported++
+			switch {
+			case out.kept:
+				n.Embeddings++
+			case out.given:
+				n.OtherModel++
+			}
 		}
 		return out.err
 	}
-	_, err = read(r, o, func(e events.Event) error {
+	_, err = read(r, o, func(e events.Event, v journal.ImportedVector) error {
 		if strings.HasPrefix(e.Stream, "$") {
 			n.LeftOut++
 			return nil
@@ -69,11 +82,16 @@ func Import(ctx context.Context, r io.ReadSeeker, j *journal.Journal, o VerifyOp
 			}
 		}
 		w := journal.Write{Imported: []events.Event{e}, Authority: authority.System()}
+		given := len(v.Vector) > 0
+		if given {
+			w.ImportedVectors = []journal.ImportedVector{v}
+		}
 		err := j.Submit(ctx, w, func(r journal.Receipt, err error) {
 			if err != nil {
 				err = fmt.Errorf("import event %s: %w", e.ID, err)
 			}
-			outcomes <- outcome{r.Duplicate, err}
+			kept := err == nil && !r.Events[0].EmbeddingDigest.IsZero()
+			outcomes <- outcome{r.Duplicate, given, kept, err}
 		})
 		if err == nil {
 			under++
