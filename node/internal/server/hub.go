@@ -15,6 +15,7 @@ import (
 const (
 	hubEvents = 8192
 	hubBytes  = 8 << 20
+	hubTurns  = 8
 )
 
 // hub follows the journal once for all readers at its end: each event is read
@@ -28,10 +29,21 @@ type hub struct {
 	entries []*entry           // dense in position, oldest first
 	bytes   int
 	end     uint64 // position of the newest entry, or where the pump began
-	changed chan struct{}
-	err     error // why the pump ended
+	err     error  // why the pump ended
+
+	// Readers are woken in turns, see came.
+	turns  [hubTurns]turn
+	next   int
+	waking bool
 
 	asRecord func(*events.Event) []byte // set once
+}
+
+// turn is a part of the readers.
+type turn struct {
+	readers int
+	stale   bool          // more came since they were woken
+	changed chan struct{} // closed to wake them
 }
 
 type entry struct {
@@ -40,39 +52,45 @@ type entry struct {
 	record func() []byte // the same as a record, made when the first reader wants it
 }
 
-// join counts a reader in and starts the pump for the first one.
-func (h *hub) join(j *journal.Journal) {
+// join counts a reader in and starts the pump for the first one. It returns the
+// reader's turn.
+func (h *hub) join(j *journal.Journal) *turn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.readers++
+	t := &h.turns[0]
+	for i := range h.turns {
+		if h.turns[i].readers < t.readers {
+			t = &h.turns[i]
+		}
+	}
+	t.readers++
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
 	if h.stop != nil {
-		return
+		return t
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop, h.err = cancel, nil
 	h.entries, h.bytes, h.end = nil, 0, j.Position()
-	if h.changed == nil {
-		h.changed = make(chan struct{})
-	}
 	go h.pump(ctx, j, h.end)
+	return t
 }
 
 // leave counts a reader out and ends the pump after the last one.
-func (h *hub) leave() {
+func (h *hub) leave(t *turn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	t.readers--
 	if h.readers--; h.readers == 0 {
 		h.stop()
 		h.stop = nil
 	}
 }
 
-// pump takes events from the journal. Readers are woken less often the more
-// there are: waking each of a thousand for each of a thousand events a second
-// is more than a machine can do, and each takes all there is when it wakes.
+// pump takes events from the journal.
 func (h *hub) pump(ctx context.Context, j *journal.Journal, from uint64) {
-	var last time.Time
-	pending := false
 	for e, err := range j.Subscribe(ctx, journal.Query{After: from}) {
 		h.mu.Lock()
 		if ctx.Err() != nil { // somebody else's pump may run by now
@@ -81,7 +99,9 @@ func (h *hub) pump(ctx context.Context, j *journal.Journal, from uint64) {
 		}
 		if err != nil {
 			h.err = err
-			h.wake()
+			for i := range h.turns {
+				h.turns[i].wake()
+			}
 			h.mu.Unlock()
 			return
 		}
@@ -93,32 +113,62 @@ func (h *hub) pump(ctx context.Context, j *journal.Journal, from uint64) {
 			h.bytes -= len(h.entries[0].frame)
 			h.entries = h.entries[1:]
 		}
-		every := h.interval()
-		if now := time.Now(); now.Sub(last) >= every {
-			last = now
-			h.wake()
-		} else if !pending {
-			pending = true
-			time.AfterFunc(every-now.Sub(last), func() {
-				h.mu.Lock()
-				defer h.mu.Unlock()
-				pending, last = false, time.Now()
-				h.wake()
-			})
-		}
+		h.came()
 		h.mu.Unlock()
 	}
 }
 
-// interval is how often readers are woken; h.mu is held.
-func (h *hub) interval() time.Duration {
-	return min(time.Duration(h.readers)*20*time.Microsecond, 20*time.Millisecond)
+// came has readers woken, less often the more there are: waking each of a
+// thousand for each of a thousand events a second is more than a machine can do,
+// and each takes all there is when it wakes. Many are not woken at once but in
+// turns: as long as a thousand are at work, nothing else is, appends neither.
+// h.mu is held.
+func (h *hub) came() {
+	for i := range h.turns {
+		h.turns[i].stale = true
+	}
+	if !h.waking {
+		h.waking = true
+		h.wake()
+	}
 }
 
-// wake wakes all readers; h.mu is held.
+// wake wakes the readers whose turn it is, and goes on until none has missed
+// anything. h.mu is held.
 func (h *hub) wake() {
-	close(h.changed)
-	h.changed = make(chan struct{})
+	pause, woken := min(time.Duration(h.readers)*20*time.Microsecond, 20*time.Millisecond), hubTurns
+	if pause >= time.Millisecond {
+		pause, woken = pause/hubTurns, 1
+	}
+	for i := 0; i < hubTurns && woken > 0; i++ {
+		t := &h.turns[h.next]
+		h.next = (h.next + 1) % hubTurns
+		if t.stale && t.readers > 0 {
+			t.wake()
+			woken--
+		}
+		t.stale = false
+	}
+	time.AfterFunc(pause, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.waking = false
+		for i := range h.turns {
+			h.waking = h.waking || h.turns[i].stale
+		}
+		if h.waking {
+			h.wake()
+		}
+	})
+}
+
+// wake wakes everybody whose turn it is; h.mu is held.
+func (t *turn) wake() {
+	if t.readers == 0 {
+		return
+	}
+	close(t.changed)
+	t.changed = make(chan struct{})
 }
 
 // batch is what a reader takes at a time.
@@ -131,10 +181,10 @@ type batch struct {
 }
 
 // after appends to frames what stands after a position and f selects, at most
-// so many unless most is 0.
-func (h *hub) after(position uint64, f *selection, most int, frames [][]byte) batch {
+// so many unless most is 0. The batch's moved is that of the turn.
+func (h *hub) after(t *turn, position uint64, f *selection, most int, frames [][]byte) batch {
 	h.mu.Lock()
-	b := batch{frames: frames, next: position, moved: h.changed, err: h.err}
+	b := batch{frames: frames, next: position, moved: t.changed, err: h.err}
 	first := h.end - uint64(len(h.entries)) // position before the oldest entry
 	if position < first {
 		b.behind = true

@@ -89,7 +89,7 @@ func (s *Server) live(ctx context.Context, n *Node, in *liveInput) (*huma.Stream
 		defer release()
 		r, w := humago.Unwrap(hc)
 		l := &reader{
-			s: s, j: n.Journal, r: r, w: w, rc: http.NewResponseController(w),
+			s: s, j: n.Journal, r: r, w: w, rc: http.NewResponseController(w), c: connOf(r),
 			sel: selection{q, principal(ctx), in.As == "record"}, position: q.After, gap: in.Gap, left: in.Limit, endless: in.Limit == 0,
 		}
 		l.came.Store(l.position)
@@ -106,6 +106,7 @@ type reader struct {
 	r  *http.Request
 	w  http.ResponseWriter
 	rc *http.ResponseController
+	c  *conn // nil if it has other requests too
 
 	sel      selection
 	position uint64 // everything up to here was sent or passed over
@@ -132,9 +133,9 @@ func (l *reader) run(ctx context.Context) {
 	}
 	var err error
 	if l.sel.q.Intent.IsZero() {
-		l.s.hub.join(l.j)
-		defer l.s.hub.leave()
-		err = l.follow(ctx, &l.s.hub)
+		turn := l.s.hub.join(l.j)
+		defer l.s.hub.leave(turn)
+		err = l.follow(ctx, &l.s.hub, turn)
 	} else {
 		err = l.followIntent(ctx)
 	}
@@ -159,7 +160,7 @@ func (l *reader) run(ctx context.Context) {
 
 var errEnding = errors.New("the node is stopping")
 
-func (l *reader) follow(ctx context.Context, hub *hub) error {
+func (l *reader) follow(ctx context.Context, hub *hub, turn *turn) error {
 	beat := time.NewTicker(l.s.opts.Heartbeat)
 	defer beat.Stop()
 	for {
@@ -172,7 +173,7 @@ func (l *reader) follow(ctx context.Context, hub *hub) error {
 				return err
 			}
 		}
-		b := hub.after(l.position, &l.sel, l.left, l.frames[:0])
+		b := hub.after(turn, l.position, &l.sel, l.left, l.frames[:0])
 		l.frames = b.frames
 		switch {
 		case b.behind:
@@ -349,10 +350,12 @@ func (l *reader) write(b []byte) error {
 		return nil
 	}
 	_ = l.rc.SetWriteDeadline(time.Now().Add(l.s.opts.Patience))
-	if _, err := l.w.Write(b); err != nil {
-		return err
-	}
-	return l.rc.Flush()
+	return l.c.together(func() error {
+		if _, err := l.w.Write(b); err != nil {
+			return err
+		}
+		return l.rc.Flush()
+	})
 }
 
 func (l *reader) at(position uint64) string {

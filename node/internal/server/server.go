@@ -301,7 +301,7 @@ func (s *Server) Serve(ln net.Listener, local bool) error {
 	if s.opts.TLS == nil {
 		return srv.Serve(ln)
 	}
-	srv.TLSConfig = s.opts.TLS
+	srv.TLSConfig = s.opts.TLS.Clone() // the server writes to it
 	return srv.ServeTLS(ln, "", "")
 }
 
@@ -330,6 +330,7 @@ func (s *Server) ServeProfiles(ln net.Listener) error {
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
+		ConnContext:       remember,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      2 * time.Minute,
