@@ -131,7 +131,10 @@ func (a *app) showConsumers(cs ...*consumer.Consumer) error {
 		}
 		var filter []string
 		for _, f := range []struct{ name, value string }{
-			{"stream", i.Stream}, {"agent", i.Agent}, {"kind", strings.Join(i.Kinds, ",")}, {"correlation", i.Correlation},
+			{"stream", i.Stream},
+			{"agent", i.Agent},
+			{"kind", strings.Join(i.Kinds, ",")},
+			{"correlation", i.Correlation},
 			{"intent", i.Intent},
 		} {
 			if f.value != "" {
