@@ -68,13 +68,20 @@ func (r *request) importedVector(i int, given ImportedVector) error {
 // leaveOut takes those embeddings from imported events that are not of the
 // journal's model. Only the committer knows which model that is.
 func (j *Journal) leaveOut(r *request) {
+	if !r.slots[0].foreign {
+		return // imported events come alone
+	}
 	r.embeds = false
 	for i := range r.slots {
 		sl := &r.slots[i]
-		one := request{sealed: r.sealed[i : i+1], slots: r.slots[i : i+1]}
-		if sl.foreign && len(sl.vector) > 0 && j.intent.fits(&one) != nil {
-			sl.vector, r.sealed[i].EmbeddingDigest = nil, events.Digest{}
+		if len(sl.vector) == 0 {
+			continue
 		}
-		r.embeds = r.embeds || len(sl.vector) > 0
+		one := request{sealed: r.sealed[i : i+1], slots: r.slots[i : i+1]}
+		if j.intent.fits(&one) != nil {
+			sl.vector, r.sealed[i].EmbeddingDigest = nil, events.Digest{}
+			continue
+		}
+		r.embeds = true
 	}
 }

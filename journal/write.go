@@ -39,6 +39,7 @@ type Write struct {
 	// ImportedVectors are the embeddings of Imported, in the same order, empty
 	// for an event without; or none at all. One that is not of the model that
 	// the journal has by then is left out, as no part of its event's identity.
+	// In a journal without any, those of one write are of one dimension.
 	ImportedVectors []ImportedVector
 
 	// Authority is for this module's own packages; see internal/authority.

@@ -21,6 +21,8 @@
 //   - A reader of the stream sees every event after its cursor once and in
 //     order, also when it comes back (TestStreamResumes). One that is too slow
 //     is told where it stands and let go, and holds nobody up (TestSlowReader).
+//     Many are woken in turns, and none is left out (TestManyReadersInTurns);
+//     what is sent at a time leaves in one write (TestStreamLeavesTogether).
 //   - Causal questions are answered as by package causal, in pages of any size
 //     (TestCausalQueries). Heads and proofs are checked with the public key alone
 //     (TestProofsOverHTTP).
