@@ -113,7 +113,7 @@ func TestParked(t *testing.T) {
 		t.Error(out)
 	}
 	shown := decoded[entry](t, must(t, node.ExitDone, "parked", "show", p.ID, "--data", dir, "-o", "json").out)[0]
-	if shown.Event.Kind != "order.confirmed" || !strings.Contains(shown.Stack, "goroutine") {
+	if shown.Event.Kind != "order.confirmed" || !strings.Contains(shown.Stack, "shop/courier.go:") {
 		t.Errorf("shown is %+v", shown)
 	}
 	if out := must(t, node.ExitDone, "parked", "show", p.ID, "--data", dir).out; !strings.Contains(out, "nowhere") || !strings.Contains(out, "stack") {
