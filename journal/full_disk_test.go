@@ -26,7 +26,7 @@ import (
 // the environment names.
 const fullDiskEnv = "JOURNAL_TEST_FULL_DISK"
 
-const fullDiskBytes = 24 << 20
+const fullDiskBytes = 48 << 20
 
 func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
@@ -197,11 +197,14 @@ func (d *fullDisk) soundAfter(t *testing.T) {
 // fullHeldBack has a journal that asks for room: it refuses by name while there
 // is little left, serves reads, and goes on by itself when there is room.
 func fullHeldBack(t *testing.T, d *fullDisk) {
-	d.fill(t, 3*fullDiskBytes/4)
-	o := d.options()
 	// With everything small the engine may rewrite all that it holds at once,
-	// so as much is kept as it may have.
-	o.Room = func() bool { return d.left() > 3*fullDiskBytes/8 }
+	// and deletes what it has rewritten a little later, so twice as much is kept
+	// as it may have. What fills the disk is more than both: a rewrite under way
+	// does not take up what was made free.
+	const has, kept = fullDiskBytes / 6, fullDiskBytes / 3
+	d.fill(t, has+kept)
+	o := d.options()
+	o.Room = func() bool { return d.left() > kept }
 	j := open(t, d.data, o)
 	if err := d.untilRefused(t, j); !errors.Is(err, journal.ErrFull) {
 		t.Fatalf("append: %v, want ErrFull", err)
@@ -220,7 +223,7 @@ func fullHeldBack(t *testing.T, d *fullDisk) {
 // fullFatal plants that nobody holds writes back: the disk must then end the
 // journal, and lose nothing that was acknowledged.
 func fullFatal(t *testing.T, d *fullDisk) {
-	d.fill(t, fullDiskBytes/6)
+	d.fill(t, fullDiskBytes/12)
 	j := open(t, d.data, d.options())
 	if err := d.untilRefused(t, j); !errors.Is(err, journal.ErrFatal) || !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("append: %v, want ErrFatal and ENOSPC", err)
