@@ -199,8 +199,8 @@ func (d *fullDisk) soundAfter(t *testing.T) {
 func fullHeldBack(t *testing.T, d *fullDisk) {
 	// With everything small the engine may rewrite all that it holds at once,
 	// and deletes what it has rewritten a little later, so twice as much is kept
-	// as it may have. What fills the disk is more than both: a rewrite under way
-	// does not take up what was made free.
+	// as it may have. What fills the disk is as much as both together: a rewrite
+	// under way does not take up what was made free.
 	const has, kept = fullDiskBytes / 6, fullDiskBytes / 3
 	d.fill(t, has+kept)
 	o := d.options()
